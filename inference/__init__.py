@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech to face motion in numpy and onnxruntime, without Blender: `read_speech` → `LipSyncModel` → `make_curves`."""
+
+from .curves import CurveSet, make_curves
+from .errors import AudioError, Cancelled, LipSyncError, MeshError, ModelError, RuntimeMissing
+from .flame import FlameTopology, MeshFit, arkit_basis
+from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
+from .model_package import ModelPackage, list_packages
+from .motion import FaceMotion, write_motion
+from .session import available_providers
+from .speech import Speech, read_speech
+
+__all__ = [
+    "EMBEDDED_MODEL",
+    "AudioError",
+    "Cancelled",
+    "CurveSet",
+    "FaceMotion",
+    "FlameTopology",
+    "LipSyncError",
+    "LipSyncModel",
+    "MeshError",
+    "MeshFit",
+    "ModelError",
+    "ModelPackage",
+    "RuntimeMissing",
+    "Speech",
+    "arkit_basis",
+    "available_providers",
+    "list_packages",
+    "make_curves",
+    "read_speech",
+    "write_motion",
+]

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m inference speech.wav -o motion.npz`: speech to face motion without Blender.
+
+Exit codes: 0 done, 1 the job failed (one sentence on stderr), 2 wrong usage. One JSON line on stdout, progress on
+stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from .errors import LipSyncError
+from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
+from .motion import write_motion
+from .speech import read_speech
+
+
+def _rate(text: str) -> float:
+    """A frame rate such as 25, 29.97 or 24000/1001, in Hz."""
+    try:
+        above, _, below = text.partition("/")
+        value = float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        value = 0.0
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no frame rate between 1 and 1000")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m inference", description="Speech to face motion, without Blender."
+    )
+    parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="MOTION.npz", help="where the motion is written"
+    )
+    parser.add_argument(
+        "--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)"
+    )
+    parser.add_argument("--fps", type=_rate, help="frames per second (default: the model's own)")
+    parser.add_argument("--style", help="speaker style (default: the model's own)")
+    parser.add_argument("--vertices", action="store_true", help="also write offsets (T, 5023, 3) in metres")
+    return parser
+
+
+def _report(fraction: float, stage: str) -> None:
+    if sys.stderr.isatty():
+        print(
+            f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    began = time.perf_counter()
+    try:
+        speech = read_speech(options.speech)
+        motion = LipSyncModel.load(options.model).run(speech, options.style, _report)
+        if options.fps:
+            motion = motion.at_rate(options.fps)
+        write_motion(motion, options.output, options.vertices, lambda part: _report(part, "Writing vertices"))
+    except LipSyncError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Error: “{options.output}” cannot be written ({error.strerror or error}).", file=sys.stderr)
+        return 1
+    summary = {
+        "output": str(Path(options.output)),
+        "speech_seconds": round(speech.duration, 3),
+        "fps": motion.fps,
+        "frames": len(motion.weights),
+        "seconds": round(time.perf_counter() - began, 3),
+    }
+    print(json.dumps(summary))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What can go wrong, in words for the person at the screen.
+
+`str(error)` is always one plain sentence that says what to do; nothing else of the package raises through
+its public surface.
+"""
+
+
+class LipSyncError(Exception):
+    """Root of every error that a user can cause or mend."""
+
+
+class AudioError(LipSyncError):
+    """The speech cannot be read or used."""
+
+
+class ModelError(LipSyncError):
+    """A model package is missing, damaged or of another kind."""
+
+
+class MeshError(LipSyncError):
+    """The mesh cannot carry lip-sync shape keys."""
+
+
+class RuntimeMissing(LipSyncError):
+    """A library that runs the model or reads sound cannot be loaded on this machine."""
+
+
+class Cancelled(LipSyncError):
+    """The user stopped the work; nothing has been changed."""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Model packages: a folder with model.json, model.onnx, decoder.npz and, with Wav2Sem, wav2sem.onnx.
+
+Reading one runs no code and trusts nothing: every field is checked, sizes are bounded before anything is
+unpacked, and the files must have the SHA-256 that model.json promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ModelError
+
+SCHEMA = 1
+TOPOLOGIES = {"flame-5023": 5023, "biwi-23370": 23370}
+OUTPUT_KINDS = ("blendshapes", "vertices")
+_FILES = ("model.onnx", "wav2sem.onnx", "decoder.npz")
+_REQUIRED = ("model.onnx", "decoder.npz")
+_JSON_LIMIT = 1 << 20
+_FILE_LIMIT = 2 << 30  # protobuf's own limit, and ten times an official checkpoint's decoder
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """What model.json says, checked. `folder` holds the files named in `files` (name → SHA-256)."""
+
+    folder: Path
+    id: str
+    name: str
+    version: str
+    licence: str
+    attribution: tuple[str, ...]
+    sample_rate: int
+    fps: float
+    normalise: str
+    topology: str
+    output_kind: str
+    output_names: tuple[str, ...]
+    styles: tuple[str, ...]
+    default_style: str
+    period: int
+    heads: int
+    memory_per_frame: int
+    lip_vertices: tuple[int, ...]
+    files: dict[str, str]
+
+    @staticmethod
+    def read(folder: str | Path) -> ModelPackage:
+        """Read and check the package in `folder`; raises ModelError with one sentence on what is wrong."""
+        folder = Path(folder)
+        path = folder / "model.json"
+        try:
+            if not path.is_file():
+                raise ModelError(f"“{folder}” is not a model folder: it has no model.json.")
+            if path.stat().st_size > _JSON_LIMIT:
+                raise ModelError(f"The model.json in “{folder}” is too large to be one.")
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ModelError(f"The model.json in “{folder}” cannot be read: {error}.") from error
+        package = _parse(folder, data)
+        for name, digest in package.files.items():
+            _check_file(folder / name, digest)
+        return package
+
+    def decoder_arrays(self) -> dict[str, np.ndarray]:
+        """The decoder's parameters by their official names, float32; raises ModelError when they are damaged."""
+        return read_arrays(self.folder / "decoder.npz")
+
+
+def list_packages(folder: str | Path) -> list[ModelPackage | ModelError]:
+    """Every package directly below `folder`, by name; an unreadable one appears as its error."""
+    found: list[ModelPackage | ModelError] = []
+    for path in sorted(Path(folder).glob("*/model.json")):
+        try:
+            found.append(ModelPackage.read(path.parent))
+        except ModelError as error:
+            found.append(error)
+    return found
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, as float32; raises ModelError for anything that is not plain finite numbers."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > _FILE_LIMIT:
+                raise ModelError(f"“{path.name}” unpacks to more than a model can hold.")
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
+        raise ModelError(f"“{path.name}” is damaged ({error}); copy the model folder again.") from error
+    for name, array in arrays.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ModelError(f"“{path.name}” holds {name} with values that are no finite numbers.")
+    return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+
+
+def _check_file(path: Path, digest: str) -> None:
+    try:
+        if path.stat().st_size > _FILE_LIMIT:
+            raise ModelError(f"“{path.name}” is larger than any model this version can run.")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(
+            f"“{path.name}” is missing from “{path.parent}”; copy the model folder again."
+        ) from error
+    if found != digest:
+        raise ModelError(
+            f"“{path.name}” in “{path.parent}” is not the file that model.json describes; copy the model folder again."
+        )
+
+
+def _parse(folder: Path, data: Any) -> ModelPackage:
+    """The dataclass from parsed JSON; raises ModelError on the first field that is off."""
+
+    def fail(what: str) -> ModelError:
+        return ModelError(f"The model.json in “{folder}” {what}.")
+
+    if not isinstance(data, dict):
+        raise fail("is not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise fail(
+            f"has schema {data.get('schema')!r}, this version reads schema {SCHEMA}; get a model made for this version"
+        )
+
+    def field(
+        table: Any, key: str, kind: type | tuple[type, ...], good: Callable[[Any], bool] = lambda _: True
+    ) -> Any:
+        value = table.get(key) if isinstance(table, dict) else None
+        if not isinstance(value, kind) or isinstance(value, bool) or not good(value):
+            raise fail(f"has no usable “{key}”")
+        return value
+
+    def texts(table: Any, key: str, least: int = 0) -> tuple[str, ...]:
+        value = field(
+            table, key, list, lambda v: least <= len(v) <= 1024 and all(isinstance(x, str) for x in v)
+        )
+        if len(set(value)) != len(value):
+            raise fail(f"names something twice in “{key}”")
+        return tuple(value)
+
+    output = field(data, "output", dict)
+    kind = field(output, "kind", str, lambda v: v in OUTPUT_KINDS)
+    decoder = field(data, "decoder", dict)
+    topology = field(data, "topology", str, lambda v: v in TOPOLOGIES)
+    styles = texts(data, "styles", least=1)
+    files = field(data, "files", dict, lambda v: set(_REQUIRED) <= set(v) <= set(_FILES))
+    if not all(isinstance(digest, str) and len(digest) == 64 for digest in files.values()):
+        raise fail("has no usable SHA-256 for its files")
+    vertices = TOPOLOGIES[topology]
+    lips = data.get("lip_vertices", [])
+    if not isinstance(lips, list) or not all(isinstance(i, int) and 0 <= i < vertices for i in lips):
+        raise fail("has no usable “lip_vertices”")
+    return ModelPackage(
+        folder=folder,
+        id=field(data, "id", str),
+        name=field(data, "name", str),
+        version=field(data, "version", str),
+        licence=field(data, "licence", str),
+        attribution=texts(data, "attribution"),
+        sample_rate=field(data, "sample_rate", int, lambda v: v == 16_000),
+        fps=float(field(data, "fps", (int, float), lambda v: 1 <= v <= 240)),
+        normalise=field(data, "normalise", str, lambda v: v in ("none", "unit-variance")),
+        topology=topology,
+        output_kind=kind,
+        output_names=texts(output, "names", least=1) if kind == "blendshapes" else (),
+        styles=styles,
+        default_style=field(data, "default_style", str, lambda v: v in styles),
+        period=field(decoder, "period", int, lambda v: 1 <= v <= 1000),
+        heads=field(decoder, "heads", int, lambda v: v in (1, 2, 4, 8, 16)),
+        memory_per_frame=field(decoder, "memory_per_frame", int, lambda v: v in (1, 2)),
+        lip_vertices=tuple(lips),
+        files=dict(files),
+    )

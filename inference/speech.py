@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech as the models hear it: mono, 16 kHz, float32, read in blocks so that memory stays bounded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import AudioError, RuntimeMissing
+
+SAMPLE_RATE = 16_000  # Hz
+SHORTEST = 0.1  # seconds: less holds no syllable
+LONGEST = 4 * 3600.0  # seconds: 0.9 GB of samples
+READABLE_RATES = (1_000, 768_000)  # Hz
+_BLOCK = 1 << 16  # sample frames
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Mono speech at `SAMPLE_RATE`.
+
+    samples: float32, shape (N,), full scale is ±1.
+    start: seconds on the timeline at which sample 0 is heard.
+    """
+
+    samples: np.ndarray
+    start: float = 0.0
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+    def unit_variance(self) -> np.ndarray:
+        """Samples with zero mean and unit variance over the whole clip, as wav2vec2's processor makes them.
+
+        FaceFormer, section 3.1; population variance, 1e-7 added (transformers' Wav2Vec2FeatureExtractor).
+        """
+        mean = self.samples.mean(dtype=np.float64)
+        variance = np.square(self.samples, dtype=np.float64).mean() - mean * mean
+        return ((self.samples - mean) / np.sqrt(max(variance, 0.0) + 1e-7)).astype(np.float32)
+
+
+def read_speech(path: str | Path, start: float = 0.0) -> Speech:
+    """Read any sound file that libsndfile knows (WAV, FLAC, OGG, Opus, MP3, AIFF …) as `Speech`.
+
+    Any sample rate and channel count: channels are averaged, then resampled with soxr. `start` is in seconds.
+    Raises AudioError when the file is missing, is no sound, is damaged, too short or too long, and
+    RuntimeMissing when the sound libraries cannot be loaded.
+    """
+    path = Path(path)
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        raise RuntimeMissing(
+            f"The sound library soundfile cannot be loaded ({error}); reinstall the extension."
+        ) from error
+    try:
+        if path.is_dir():
+            raise AudioError(f"“{path}” is a folder; choose a sound file in it.")
+        if not path.is_file():
+            raise AudioError(f"There is no sound file at “{path}”; choose another one.")
+        if path.stat().st_size == 0:
+            raise AudioError(f"“{path.name}” is an empty file; export the speech again.")
+        with soundfile.SoundFile(str(path)) as file:
+            samples = _read_blocks(file, path.name)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(
+            f"“{path.name}” is damaged or not a sound file; export the speech as WAV, FLAC, OGG or MP3."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise AudioError(f"“{path}” cannot be read ({error}); choose another sound file.") from error
+    return Speech(_checked(samples, path.name), start)
+
+
+def _read_blocks(file: Any, name: str) -> np.ndarray:
+    """Mix down and resample block by block; raises AudioError for what no block may hold."""
+    import soxr
+
+    rate, declared = file.samplerate, file.frames
+    if not READABLE_RATES[0] <= rate <= READABLE_RATES[1]:
+        raise AudioError(f"“{name}” claims {rate} samples per second; export it at 16 to 192 kHz.")
+    if declared / rate > LONGEST:
+        raise AudioError(
+            f"“{name}” lasts {declared / rate / 3600:.1f} hours; cut it into pieces of under {LONGEST / 3600:.0f} hours."
+        )
+    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32") if rate != SAMPLE_RATE else None
+    pieces, count = [], 0
+    block = max(1, _BLOCK // file.channels)
+    while len(frames := file.read(block, dtype="float32", always_2d=True)):
+        mono = frames.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            raise AudioError(f"“{name}” holds samples that are not numbers; export the speech again.")
+        count += len(mono)
+        if count / rate > LONGEST:
+            raise AudioError(f"“{name}” is longer than {LONGEST / 3600:.0f} hours; cut it into pieces.")
+        pieces.append(resampler.resample_chunk(mono) if resampler else mono)
+    # Only MP3 headers may promise a few frames more than the file holds.
+    if count < declared * (0.99 if file.format == "MPEG" else 1.0):
+        raise AudioError(f"“{name}” breaks off after {count / rate:.1f} s; export the speech again.")
+    if resampler:
+        pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+    return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+
+
+def _checked(samples: np.ndarray, name: str) -> np.ndarray:
+    """`samples` within full scale; raises AudioError when too few are there."""
+    if len(samples) == 0:
+        raise AudioError(f"“{name}” has no sound in it; export the speech again.")
+    if len(samples) < SHORTEST * SAMPLE_RATE:
+        raise AudioError(
+            f"“{name}” lasts only {len(samples) / SAMPLE_RATE * 1000:.0f} ms; choose at least {SHORTEST:g} s of speech."
+        )
+    peak = float(np.abs(samples).max())
+    # Float files may use any scale, the range of 16-bit integers for one.
+    return samples / np.float32(peak) if peak > 1.0 else samples
