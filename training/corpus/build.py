@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fill the cache: real speech is listed, non-speech made, then sentences synthesised one by one.
+
+Clip number i depends on the seed and i alone, so a run can be interrupted and resumed, and a prefix of the corpus is a
+fair sample of it: training may begin while the rest is being made.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from .clips import SAMPLE_RATE, Clip, drop_partial_line, read_clips
+from .convert import Conversion, convert
+from .engines import synthesise
+from .nonspeech import MAKERS
+from .real import read_real
+from .texts import Texts
+from .voices import VOICES, Voice
+
+CONVERTED_SHARE = 0.35
+DEV_SHARE = 0.02
+SHORTEST, LONGEST = 1.0, 10.0  # seconds
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much to make: hours of synthetic speech, minutes of non-speech, and how many real clips to list at most."""
+
+    speech_hours: float
+    nonspeech_minutes: float
+    real_clips: int | None
+
+
+PROFILES = {"small": Profile(0.35, 2.0, 300), "full": Profile(17.0, 30.0, None)}
+
+
+def build(cache: Path, speech_folder: Path, profile: Profile, seed: int = 0) -> None:
+    """Make what is still missing of ``profile`` in ``cache``; progress goes to the terminal.
+
+    Raises OSError when no speech engine is installed or the disk can't be written.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    listing = cache / "clips.jsonl"
+    drop_partial_line(listing)
+    done = list(read_clips(cache))
+    with listing.open("a", encoding="utf-8") as out:
+        _list_real(out, done, speech_folder, profile)
+        _make_nonspeech(out, done, cache, profile, seed)
+        _make_speech(out, done, cache, speech_folder, profile, seed)
+
+
+def _add(out: TextIO, clip: Clip) -> None:
+    out.write(clip.line() + "\n")
+    out.flush()
+
+
+def _write(cache: Path, name: str, speech: np.ndarray) -> str:
+    """Write FLAC under ``cache`` in folders of at most a thousand files; returns the path relative to it."""
+    path = Path("audio") / name[: name.rfind("-")] / name[-6:-3] / f"{name}.flac"
+    (cache / path).parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(cache / path, np.clip(speech, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+    return path.as_posix()
+
+
+def _list_real(out: TextIO, done: list[Clip], folder: Path, profile: Profile) -> None:
+    known = {clip.id for clip in done}
+    clips = sorted(read_real(folder), key=lambda c: (c.phones is None, c.id))
+    if profile.real_clips is not None:
+        aligned = [c for c in clips if c.phones is not None]
+        clips = aligned[:: max(1, len(aligned) // profile.real_clips)]
+    for clip in clips:
+        if clip.id not in known:
+            _add(out, clip)
+
+
+def _make_nonspeech(out: TextIO, done: list[Clip], cache: Path, profile: Profile, seed: int) -> None:
+    mine = [c for c in done if c.source.startswith("nonspeech")]
+    seconds, index = sum(c.seconds for c in mine), len(mine)
+    kinds = list(MAKERS)
+    with tqdm(total=round(profile.nonspeech_minutes * 60), initial=round(seconds), desc="non-speech", unit="s") as bar:
+        while seconds < profile.nonspeech_minutes * 60:
+            rng = np.random.default_rng([seed, 1, index])
+            kind, length = kinds[index % len(kinds)], float(rng.uniform(3, 9))
+            sound = MAKERS[kind](int(length * SAMPLE_RATE), rng)
+            name = f"nonspeech-{index:06d}"
+            length = len(sound) / SAMPLE_RATE
+            split = "dev" if index % 20 == 19 else "train"
+            audio = _write(cache, name, sound)
+            _add(out, Clip(name, audio, "nobody", "none", "", f"nonspeech:{kind}", "P", split, length,
+                           [(0.0, length, "SIL")]))  # fmt: skip
+            seconds, index = seconds + length, index + 1
+            bar.update(length)
+
+
+def _make_speech(out: TextIO, done: list[Clip], cache: Path, folder: Path, profile: Profile, seed: int) -> None:
+    mine = [c for c in done if c.source.startswith("synthetic")]
+    seconds = sum(c.seconds for c in mine)
+    index = max((int(c.id.rsplit("-", 1)[1]) for c in mine), default=-1) + 1
+    texts = Texts(folder, seed)
+    voices = [v for v in VOICES if v.language in texts.languages()]
+    shares = np.array([v.share for v in voices])
+    rejected: Counter[str] = Counter()
+    made = tried = 0
+    wanted = profile.speech_hours * 3600
+    with tqdm(total=round(wanted), initial=round(seconds), desc="speech", unit="s") as bar:
+        while seconds < wanted:
+            rng = np.random.default_rng([seed, 2, index])
+            voice = voices[int(rng.choice(len(voices), p=shares / shares.sum()))]
+            tried += 1
+            try:
+                clip = _speak(cache, f"synthetic-{index:06d}", voice, texts.draw(voice.language, index, rng), rng)
+            except (ValueError, subprocess.SubprocessError, soundfile.LibsndfileError, FileNotFoundError) as problem:
+                rejected[f"{voice.engine}: {type(problem).__name__}"] += 1
+                if tried >= 50 and made < tried / 4:
+                    raise OSError(
+                        f"Most sentences fail ({rejected.most_common(3)}); run training/corpus/setup_engines.sh."
+                    ) from problem
+            else:
+                _add(out, clip)
+                made += 1
+                seconds += clip.seconds
+                bar.update(clip.seconds)
+            index += 1
+    if rejected:
+        print(f"{tried - made} of {tried} sentences were dropped:", dict(rejected))
+
+
+def _speak(cache: Path, name: str, voice: Voice, text: str, rng: np.random.Generator) -> Clip:
+    """Synthesise, perhaps convert, and write one clip; ValueError when it is too short, too long or badly labelled."""
+    rate = float(np.clip(np.exp(rng.normal(0, 0.13)), 0.8, 1.3))
+    pitch = float(np.exp(rng.normal(0, 0.08)))
+    speech, phones = synthesise(voice, text, rate, pitch, float(rng.uniform(0.35, 0.75)))
+    seconds = len(speech) / SAMPLE_RATE
+    if not SHORTEST <= seconds <= LONGEST:
+        raise ValueError(f"The clip lasts {seconds:.1f} s.")
+    speaker = voice.speaker
+    if voice.split == "train" and rng.random() < CONVERTED_SHARE:
+        how = Conversion.draw(rng)
+        speech = convert(speech, how, rng)
+        speaker += f"~{how.pitch:.2f},{how.formants:.2f}"
+    split = "dev" if voice.split == "train" and rng.random() < DEV_SHARE else voice.split
+    audio = _write(cache, name, speech)
+    return Clip(name, audio, speaker, voice.language, text, f"synthetic:{voice.engine}", "P", split, seconds, phones)

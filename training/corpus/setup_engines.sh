@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Installs the speech engines of training/corpus on Debian 12; run as root. Engines from Debian's non-free section
+# are unpacked into $SPEECH_ROOT (default /opt/speech-root) instead of being installed.
+set -eu
+root=${SPEECH_ROOT:-/opt/speech-root}
+apt=$root/.apt
+here=$(cd "$(dirname "$0")" && pwd)
+
+apt-get update -q
+apt-get install -y -q --no-install-recommends gcc libc6-dev libpopt0 flite festival festlex-cmu festlex-poslex \
+    festvox-kdlpc16k espeak-ng libespeak-ng1 \
+    fortunes-de fortunes-es fortunes-it fortunes-ru fortunes-br
+
+mkdir -p "$root" "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/debs"
+sed 's/^Components: .*/Components: main non-free/' /etc/apt/sources.list.d/debian.sources >"$apt/nonfree.sources"
+options="-o Dir::Etc::sourcelist=$apt/nonfree.sources -o Dir::Etc::sourceparts=- -o Dir::State::lists=$apt/lists
+    -o Dir::Cache=$apt/cache -o APT::Sandbox::User=root"
+# shellcheck disable=SC2086  # the options are words
+apt-get $options update -q
+cd "$apt/debs"
+# shellcheck disable=SC2086
+apt-get $options download rhvoice rhvoice-english rhvoice-russian rhvoice-ukrainian rhvoice-brazilian-portuguese \
+    rhvoice-esperanto librhvoice-audio2 librhvoice-core7 librhvoice5 libao4 libao-common libportaudio2 libjack-jackd2-0 \
+    libttspico-data libttspico-utils libttspico0
+for package in *.deb; do dpkg -x "$package" "$root"; done
+# these programs look for their data under fixed paths
+ln -sfn "$root/usr/share/RHVoice" /usr/share/RHVoice
+ln -sfn "$root/etc/RHVoice" /etc/RHVoice
+ln -sfn "$root/usr/share/pico" /usr/share/pico
+gcc -O2 -shared -fPIC -o "$root/htslabels.so" "$here/htslabels.c" -ldl
+echo "Speech engines are ready."
