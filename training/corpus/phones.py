@@ -49,7 +49,7 @@ _IPA_PAIRS = {"tʃ": "CH", "dʒ": "JH", "tɕ": "CH", "dʑ": "JH", "ʈʂ": "CH", 
 
 def from_arpabet(name: str) -> str:
     """A phone of flite, festival, RHVoice's English or CMUdict (stress digits allowed) as ARPABET or SIL."""
-    name = re.sub(r"\d", "", name).upper()
+    name = re.sub(r"[\d+]", "", name).upper()
     if name in _SILENT:
         return "SIL"
     name = _FLITE.get(name, name)
