@@ -32,16 +32,10 @@ def _rate(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m inference", description="Speech to face motion, without Blender."
-    )
+    parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
     parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
-    parser.add_argument(
-        "-o", "--output", required=True, metavar="MOTION.npz", help="where the motion is written"
-    )
-    parser.add_argument(
-        "--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)"
-    )
+    parser.add_argument("-o", "--output", required=True, metavar="MOTION.npz", help="where the motion is written")
+    parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--fps", type=_rate, help="frames per second (default: the model's own)")
     parser.add_argument("--style", help="speaker style (default: the model's own)")
     parser.add_argument("--vertices", action="store_true", help="also write offsets (T, 5023, 3) in metres")
@@ -50,9 +44,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _report(fraction: float, stage: str) -> None:
     if sys.stderr.isatty():
-        print(
-            f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True
-        )
+        print(f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

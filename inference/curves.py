@@ -84,9 +84,7 @@ def gaussian_smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
     padded = np.pad(values, ((reach, reach), (0, 0)), mode="symmetric")
-    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1).astype(
-        np.float32
-    )
+    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1).astype(np.float32)
 
 
 def reduce_keys(values: np.ndarray, tolerance: float) -> np.ndarray:

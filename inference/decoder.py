@@ -37,23 +37,15 @@ class Decoder:
         outputs: int,
         styles: int,
     ) -> None:
-        d = (
-            arrays["obj_vector.weight"].shape[0]
-            if arrays.get("obj_vector.weight", np.empty(0)).ndim == 2
-            else 0
-        )
+        d = arrays["obj_vector.weight"].shape[0] if arrays.get("obj_vector.weight", np.empty(0)).ndim == 2 else 0
         if d < 1 or d % heads or d % 2:
-            raise ModelError(
-                f"The decoder's width {d} does not fit {heads} attention heads; get a whole model."
-            )
+            raise ModelError(f"The decoder's width {d} does not fit {heads} attention heads; get a whole model.")
         hidden = len(arrays.get(_LAYER + "linear1.bias", ()))
         shapes = _shapes(d, hidden, outputs, styles)
         for name, shape in shapes.items():
             if name not in arrays or arrays[name].shape != shape:
                 found = arrays[name].shape if name in arrays else "nothing"
-                raise ModelError(
-                    f"The decoder needs {name} of shape {shape} and holds {found}; get a whole model."
-                )
+                raise ModelError(f"The decoder needs {name} of shape {shape} and holds {found}; get a whole model.")
         get = {name: arrays[name].astype(np.float64) for name in shapes if not name.startswith("vertice_map")}
         self.width, self.heads, self.period, self.memory_per_frame = d, heads, period, memory_per_frame
         self.output_weight, self.output_bias = arrays["vertice_map_r.weight"], arrays["vertice_map_r.bias"]
@@ -63,14 +55,10 @@ class Decoder:
         self._styles = get["obj_vector.weight"]
         self._self = _Attention(get, _LAYER + "self_attn.", heads)
         self._cross = _Attention(get, _LAYER + "multihead_attn.", heads)
-        self._ffn = [
-            get[_LAYER + n] for n in ("linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias")
-        ]
+        self._ffn = [get[_LAYER + n] for n in ("linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias")]
         self._norms = [(get[f"{_LAYER}norm{i}.weight"], get[f"{_LAYER}norm{i}.bias"]) for i in (1, 2, 3)]
 
-    def run(
-        self, memory: np.ndarray, style: np.ndarray, cancelled: Callable[[], bool] | None = None
-    ) -> np.ndarray:
+    def run(self, memory: np.ndarray, style: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
         """Hidden features of every frame, float64 (T, d); outputs are `hidden @ output_weight.T + output_bias`.
 
         memory: (T * memory_per_frame, d). style: (styles,) one-hot or convex blend. Stops early, with the frames

@@ -61,9 +61,7 @@ class LipSyncModel:
         wav2sem = create_session(package.folder / "wav2sem.onnx", provider, threads) if has_wav2sem else None
         inputs = {node.name for node in encoder.get_inputs()}
         if inputs != ({"speech", "semantic"} if has_wav2sem else {"speech"}):
-            raise ModelError(
-                f"The model “{package.name}” has a graph with unknown inputs; get a whole model."
-            )
+            raise ModelError(f"The model “{package.name}” has a graph with unknown inputs; get a whole model.")
         return LipSyncModel(package, encoder, wav2sem, decoder, basis, names)
 
     def style_vector(self, style: str | Mapping[str, float] | None = None) -> np.ndarray:
@@ -71,11 +69,7 @@ class LipSyncModel:
 
         Raises ModelError for a style the model does not have.
         """
-        blend = (
-            {style or self.package.default_style: 1.0}
-            if style is None or isinstance(style, str)
-            else dict(style)
-        )
+        blend = {style or self.package.default_style: 1.0} if style is None or isinstance(style, str) else dict(style)
         unknown = [name for name in blend if name not in self.package.styles]
         if unknown or sum(blend.values()) <= 0 or min(blend.values()) < 0:
             raise ModelError(
@@ -120,9 +114,7 @@ class LipSyncModel:
         weights = crossfade(windows, parts())
         if progress:
             progress(1.0, "Done")
-        return FaceMotion(
-            self.package.fps, speech.start, self.names, weights, self.basis, self.package.output_kind
-        )
+        return FaceMotion(self.package.fps, speech.start, self.names, weights, self.basis, self.package.output_kind)
 
     def _encode(self, samples: np.ndarray) -> np.ndarray:
         """Audio memory of one window, (T, d)."""

@@ -110,9 +110,7 @@ def _check_file(path: Path, digest: str) -> None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelError(
-            f"“{path.name}” is missing from “{path.parent}”; copy the model folder again."
-        ) from error
+        raise ModelError(f"“{path.name}” is missing from “{path.parent}”; copy the model folder again.") from error
     if found != digest:
         raise ModelError(
             f"“{path.name}” in “{path.parent}” is not the file that model.json describes; copy the model folder again."
@@ -132,18 +130,14 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
             f"has schema {data.get('schema')!r}, this version reads schema {SCHEMA}; get a model made for this version"
         )
 
-    def field(
-        table: Any, key: str, kind: type | tuple[type, ...], good: Callable[[Any], bool] = lambda _: True
-    ) -> Any:
+    def field(table: Any, key: str, kind: type | tuple[type, ...], good: Callable[[Any], bool] = lambda _: True) -> Any:
         value = table.get(key) if isinstance(table, dict) else None
         if not isinstance(value, kind) or isinstance(value, bool) or not good(value):
             raise fail(f"has no usable “{key}”")
         return value
 
     def texts(table: Any, key: str, least: int = 0) -> tuple[str, ...]:
-        value = field(
-            table, key, list, lambda v: least <= len(v) <= 1024 and all(isinstance(x, str) for x in v)
-        )
+        value = field(table, key, list, lambda v: least <= len(v) <= 1024 and all(isinstance(x, str) for x in v))
         if len(set(value)) != len(value):
             raise fail(f"names something twice in “{key}”")
         return tuple(value)

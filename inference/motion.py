@@ -105,9 +105,7 @@ def write_motion(
         raise
 
 
-def _write_offsets(
-    archive: zipfile.ZipFile, motion: FaceMotion, progress: Callable[[float], None] | None
-) -> None:
+def _write_offsets(archive: zipfile.ZipFile, motion: FaceMotion, progress: Callable[[float], None] | None) -> None:
     count = len(motion.weights)
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, *motion.basis.shape[1:])}
     with archive.open("offsets.npy", "w", force_zip64=True) as member:

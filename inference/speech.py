@@ -85,7 +85,7 @@ def _read_blocks(file: Any, name: str) -> np.ndarray:
         raise AudioError(f"“{name}” claims {rate} samples per second; export it at 16 to 192 kHz.")
     if declared / rate > LONGEST:
         raise AudioError(
-            f"“{name}” lasts {declared / rate / 3600:.1f} hours; cut it into pieces of under {LONGEST / 3600:.0f} hours."
+            f"“{name}” lasts {declared / rate / 3600:.1f} hours; cut it into pieces of under {LONGEST / 3600:.0f}."
         )
     resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32") if rate != SAMPLE_RATE else None
     pieces, count = [], 0

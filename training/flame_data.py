@@ -38,9 +38,10 @@ def anatomical_vertices(template: np.ndarray, landmarks: dict[int, np.ndarray]) 
     # Rays from the middle of the head, in degrees (azimuth from the face towards the left ear, elevation).
     centre = np.array([0.0, eyes[1], head[:, 2].mean()])
     directions = {
-        "crown": (0, 90), "forehead": (0, 40), "occiput": (180, 10), "occiput low": (180, -15), "vertex back": (180, 55),
+        "crown": (0, 90), "forehead": (0, 40), "occiput": (180, 10), "occiput low": (180, -15), "crown back": (180, 55),
         "temple left": (60, 15), "temple right": (-60, 15), "parietal left": (100, 45), "parietal right": (-100, 45),
-        "mastoid left": (125, -5), "mastoid right": (-125, -5), "ear front left": (85, -10), "ear front right": (-85, -10),
+        "mastoid left": (125, -5), "mastoid right": (-125, -5),
+        "ear front left": (85, -10), "ear front right": (-85, -10),
     }  # fmt: skip
     rays = head - centre
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
@@ -52,9 +53,7 @@ def anatomical_vertices(template: np.ndarray, landmarks: dict[int, np.ndarray]) 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("flame", type=Path, help="folder with flame2023open_subset.npz and arkit_deltas.npz")
     parser.add_argument("-o", "--output", type=Path, default=Path("vendored_models/flame"))
     options = parser.parse_args()
@@ -85,9 +84,7 @@ def main() -> None:
         names=arkit["names"],
         deltas=arkit["deltas"][:, :MOVING].astype(np.float32),
     )
-    print(
-        f"{len(marks)} anatomical vertices and {len(arkit['names'])} blendshapes written to {options.output}"
-    )
+    print(f"{len(marks)} anatomical vertices and {len(arkit['names'])} blendshapes written to {options.output}")
 
 
 if __name__ == "__main__":

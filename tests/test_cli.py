@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`python -m inference` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ROOT
+
+from inference.__main__ import main
+
+
+@pytest.fixture
+def wav(tmp_path: Path, babble: np.ndarray) -> Path:
+    soundfile.write(tmp_path / "a.wav", babble, 16000)
+    return tmp_path / "a.wav"
+
+
+def test_subprocess_end_to_end(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inference", str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]
+    done = subprocess.run([*command, "--fps", "24000/1001", "--vertices"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["frames"] == 72
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as data:
+        assert data["offsets"].shape == (72, 5023, 3)
+
+
+def test_model_rate_by_default(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
+    assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 0
+    with np.load(tmp_path / "m.npz", allow_pickle=False) as data:
+        assert float(data["fps"]) == 50.0 and len(data["times"]) == 150
+
+
+def test_failures_are_one_sentence_and_write_nothing(
+    wav: Path, toy_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.npz"
+    jobs = (
+        ["nowhere.wav", "-o", str(out), "--model", str(toy_folder)],
+        [str(wav), "-o", str(out), "--model", str(tmp_path)],
+        [str(wav), "-o", str(out), "--model", str(toy_folder), "--style", "shouting"],
+        [str(wav), "-o", str(tmp_path / "no" / "folder.npz"), "--model", str(toy_folder)],
+    )
+    for job in jobs:
+        assert main(job) == 1
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("Error: ") and "\n" not in error
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("wrong", [[], ["a.wav"], ["a.wav", "-o", "m.npz", "--fps", "0"], ["a.wav", "--nonsense"]])
+def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(wrong)
+    assert caught.value.code == 2

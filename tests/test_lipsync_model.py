@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech in, motion out, on the toy model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference_decoder import literal_loop
+from toy_package import NAMES, decoder_arrays
+
+from inference import Cancelled, LipSyncModel, ModelError, Speech, arkit_basis
+
+
+@pytest.fixture(scope="module")
+def model(toy_folder: Path) -> LipSyncModel:
+    return LipSyncModel.load(toy_folder)
+
+
+def test_equals_graph_and_literal_loop(model: LipSyncModel, babble: np.ndarray) -> None:
+    motion = model.run(Speech(babble, 3.0), "broad")
+    assert motion.names == NAMES and motion.start == 3.0 and len(motion.weights) == 150
+    semantic = model.wav2sem.run(None, {"speech": babble[None]})[0]
+    memory = model.encoder.run(None, {"speech": babble[None], "semantic": semantic})[0][0]
+    expected = literal_loop(decoder_arrays(), memory, np.array([0.0, 1.0]), period=50, heads=4)
+    np.testing.assert_allclose(motion.weights, expected.clip(0, 1), atol=1e-5)
+
+
+def test_basis_are_the_arkit_deltas(model: LipSyncModel, babble: np.ndarray) -> None:
+    motion = model.run(Speech(babble))
+    names, deltas = arkit_basis()
+    picked = deltas[[names.index(name) for name in NAMES]]
+    np.testing.assert_allclose(
+        motion.offsets(10, 12), np.einsum("tk,kvc->tvc", motion.weights[10:12], picked), atol=1e-6
+    )
+
+
+def test_odd_lengths_are_padded(model: LipSyncModel, babble: np.ndarray) -> None:
+    assert len(model.run(Speech(babble[:16001])).weights) == 51
+
+
+def test_long_speech_runs_in_windows_without_a_jump(model: LipSyncModel, babble: np.ndarray) -> None:
+    long = Speech(np.tile(babble, 14))
+    heard: list[tuple[float, str]] = []
+    motion = model.run(long, progress=lambda fraction, stage: heard.append((fraction, stage)))
+    assert len(motion.weights) == 14 * 150
+    fractions = [fraction for fraction, _ in heard]
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 4
+
+
+def test_style_blends(model: LipSyncModel, babble: np.ndarray) -> None:
+    speech = Speech(babble)
+    neutral, broad = (model.run(speech, style).weights for style in ("neutral", "broad"))
+    blend = model.run(speech, {"neutral": 3.0, "broad": 1.0}).weights
+    assert np.abs(neutral - broad).max() > 0.01
+    assert np.abs(blend - neutral).max() > 1e-4
+    np.testing.assert_array_equal(model.style_vector({"broad": 2.0}), [0, 1])
+
+
+@pytest.mark.parametrize("style", ["shouting", {"neutral": 0.0}, {"neutral": -1.0, "broad": 2.0}, {"x": 1.0}])
+def test_unknown_styles(model: LipSyncModel, babble: np.ndarray, style: object) -> None:
+    with pytest.raises(ModelError, match="style"):
+        model.run(Speech(babble), style)
+
+
+def test_cancel(model: LipSyncModel, babble: np.ndarray) -> None:
+    with pytest.raises(Cancelled):
+        model.run(Speech(babble), cancelled=lambda: True)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Model packages: what fits is read, what doesn't is refused in one sentence, nothing runs on the way."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from toy_package import NAMES, STYLES, decoder_arrays, write_json
+
+from inference import LipSyncModel, ModelError, ModelPackage, list_packages
+
+
+@pytest.fixture
+def folder(toy_folder: Path, tmp_path: Path) -> Path:
+    """A toy package that may be spoilt."""
+    return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
+
+
+def test_reads_the_toy(toy_folder: Path) -> None:
+    package = ModelPackage.read(toy_folder)
+    assert package.output_names == NAMES and package.styles == STYLES and package.fps == 50.0
+
+
+def test_lists_good_and_bad(folder: Path) -> None:
+    shutil.copytree(folder, folder.parent / "worse")
+    (folder.parent / "worse" / "decoder.npz").write_bytes(b"something else")
+    kinds = [type(item) for item in list_packages(folder.parent)]
+    assert kinds == [ModelPackage, ModelError]
+
+
+def test_no_json(folder: Path) -> None:
+    (folder / "model.json").unlink()
+    with pytest.raises(ModelError, match=r"no model\.json"):
+        ModelPackage.read(folder)
+
+
+def test_wrong_hash(folder: Path) -> None:
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with pytest.raises(ModelError, match="not the file"):
+        ModelPackage.read(folder)
+
+
+def test_missing_graph(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    with pytest.raises(ModelError, match="missing"):
+        ModelPackage.read(folder)
+
+
+@pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
+def test_other_schema(folder: Path, schema: object) -> None:
+    write_json(folder, schema=schema)
+    with pytest.raises(ModelError, match="schema"):
+        ModelPackage.read(folder)
+
+
+@pytest.mark.parametrize("name", ["../decoder.npz", "/etc/passwd", "script.py"])
+def test_files_elsewhere_are_refused(folder: Path, name: str) -> None:
+    files = json.loads((folder / "model.json").read_text())["files"]
+    write_json(folder, files=files | {name: "0" * 64})
+    with pytest.raises(ModelError, match="files"):
+        ModelPackage.read(folder)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_field_may_hold_anything(folder: Path, data: st.DataObject) -> None:
+    """Replace a field by any JSON value: the package is read or refused, and nothing else is raised."""
+    write_json(folder)
+    fields = sorted(json.loads((folder / "model.json").read_text()))
+    write_json(folder, **{data.draw(st.sampled_from(fields)): data.draw(json_values)})
+    try:
+        package = ModelPackage.read(folder)
+    except ModelError as error:
+        assert str(error).endswith(".")
+    else:
+        assert package.styles and package.fps > 0
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", '"x"', "\x00", "[" * 100_000])
+def test_broken_json(folder: Path, text: str) -> None:
+    (folder / "model.json").write_text(text)
+    with pytest.raises(ModelError):
+        ModelPackage.read(folder)
+
+
+def spoil(folder: Path, **arrays: np.ndarray) -> None:
+    np.savez(folder / "decoder.npz", **(decoder_arrays() | arrays))
+    write_json(folder)
+
+
+def test_nan_weights(folder: Path) -> None:
+    spoil(folder, **{"vertice_map.bias": np.full(16, np.nan, np.float32)})
+    with pytest.raises(ModelError, match="finite"):
+        LipSyncModel.load(folder)
+
+
+def test_pickled_weights_do_not_run(folder: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple:
+            return (Path.touch, (folder / "exploded",))
+
+    spoil(folder, **{"vertice_map.bias": np.array([Bomb()], dtype=object)})
+    with pytest.raises(ModelError):
+        LipSyncModel.load(folder)
+    assert not (folder / "exploded").exists()
+
+
+def test_truncated_weights(folder: Path) -> None:
+    raw = (folder / "decoder.npz").read_bytes()
+    (folder / "decoder.npz").write_bytes(raw[: len(raw) // 2])
+    write_json(folder)
+    with pytest.raises(ModelError, match="damaged"):
+        LipSyncModel.load(folder)
+
+
+def test_graph_that_is_no_graph(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"not a graph")
+    write_json(folder)
+    with pytest.raises(ModelError, match="cannot be run"):
+        LipSyncModel.load(folder)
+
+
+def test_unknown_blendshape(folder: Path) -> None:
+    write_json(folder, output={"kind": "blendshapes", "names": [*NAMES[:-1], "tentacleLeft"]})
+    with pytest.raises(ModelError, match="tentacleLeft"):
+        LipSyncModel.load(folder)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading speech: every format and rate, and files from strangers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from inference import AudioError, read_speech
+from inference.speech import SAMPLE_RATE
+
+
+def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
+    wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
+    return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "aiff"])
+def test_formats(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"tone.{suffix}"
+    if suffix == "opus":
+        soundfile.write(path, tone(48000), 48000, format="OGG", subtype="OPUS")
+    else:
+        soundfile.write(path, tone(48000), 48000)
+    speech = read_speech(path, start=2.5)
+    assert speech.start == 2.5
+    assert speech.duration == pytest.approx(1.0, abs=0.08)  # MP3 pads
+    spectrum = np.abs(np.fft.rfft(speech.samples[:16000] * np.hanning(min(16000, len(speech.samples)))))
+    assert abs(int(spectrum.argmax()) * SAMPLE_RATE / 16000 - 440) < 3
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11025, 2), (44100, 2), (96000, 6), (192000, 8)])
+def test_any_rate_and_channel_count(tmp_path: Path, rate: int, channels: int) -> None:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(rate, 0.7, channels), rate)
+    speech = read_speech(path)
+    assert len(speech.samples) == pytest.approx(0.7 * SAMPLE_RATE, abs=2)
+    assert speech.samples.dtype == np.float32
+    middle = speech.samples[2000:-2000]
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(len(speech.samples)) / SAMPLE_RATE)[2000:-2000]
+    assert np.abs(middle - expected).max() < 0.02
+
+
+def test_blocks_join_seamlessly(tmp_path: Path) -> None:
+    """Longer than several blocks, resampled: the same as resampling in one go."""
+    import soxr
+
+    path = tmp_path / "long.wav"
+    sound = np.random.default_rng(0).normal(size=44100 * 5).astype(np.float32) * 0.1
+    soundfile.write(path, sound, 44100, subtype="FLOAT")
+    np.testing.assert_allclose(read_speech(path).samples, soxr.resample(sound, 44100, 16000), atol=1e-4)
+
+
+def test_integer_scaled_floats_are_brought_to_full_scale(tmp_path: Path) -> None:
+    path = tmp_path / "loud.wav"
+    soundfile.write(path, tone(16000) * 20000, 16000, subtype="FLOAT")
+    assert np.abs(read_speech(path).samples).max() == pytest.approx(1.0)
+
+
+def write_bad(kind: str, path: Path) -> None:
+    good = tone(16000, 1.0)
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("This is a letter and no sound.\n" * 40)
+    elif kind == "no samples":
+        soundfile.write(path, good[:0], 16000, format="WAV")
+    elif kind == "10 ms":
+        soundfile.write(path, good[:160], 16000, format="WAV")
+    elif kind in ("nan", "infinite"):
+        good[8000] = np.nan if kind == "nan" else np.inf
+        soundfile.write(path, good, 16000, format="WAV", subtype="FLOAT")
+    elif kind == "truncated flac":
+        noise = 0.1 * np.random.default_rng(0).normal(size=(64000, 1))
+        soundfile.write(path, noise, 16000, format="FLAC")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "folder":
+        path.mkdir()
+
+
+@pytest.mark.parametrize(
+    "kind", ["missing", "empty", "text", "no samples", "10 ms", "nan", "infinite", "truncated flac", "folder"]
+)
+def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "speech.wav"
+    write_bad(kind, path)
+    with pytest.raises(AudioError) as caught:
+        read_speech(path)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_bytes_never_crash(tmp_path: Path, data: st.DataObject) -> None:
+    """Flip and cut bytes of real files: samples that are finite, or AudioError."""
+    suffix = data.draw(st.sampled_from(["wav", "flac", "ogg", "aiff"]))
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(16000, 0.3), 16000)
+    raw = bytearray(path.read_bytes())
+    for place, value in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=8)):
+        raw[place] = value
+    path.write_bytes(bytes(raw[: data.draw(st.integers(0, len(raw)))]))
+    try:
+        speech = read_speech(path)
+    except AudioError:
+        return
+    assert np.isfinite(speech.samples).all() and np.abs(speech.samples).max() <= 1.0
