@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writing a computed lip sync into the file: all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import perf_counter
+
+import bpy
+
+from ..inference import MeshError
+from . import animation, shape_keys, sound, target_mesh, verify
+from .lipsync_task import Result, Task
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was baked, in words (`sentence`, `notes`, one plain sentence each) and numbers; `moves`: it was checked."""
+
+    sentence: str
+    notes: tuple[str, ...]
+    moves: bool
+    object: str
+    action: str
+    first_frame: int
+    last_frame: int
+    keys: int
+    speech_seconds: float
+    compute_seconds: float
+    write_seconds: float
+
+
+def write(task: Task, result: Result) -> Report:
+    """Write shape keys, animation and sound; raises LipSyncError and leaves everything as it was if one step fails."""
+    began = perf_counter()
+    obj = target_mesh.find(task.target)
+    scene = bpy.data.scenes.get(task.scene)
+    if scene is None:
+        raise MeshError(f"The scene “{task.scene}” was deleted while the speech was being analysed.")
+    _check_keys(obj, task)
+    with ExitStack() as undo:
+        if task.new_keys:
+            columns = [result.motion.names.index(name) for name in task.new_keys]
+            assert task.target.fit is not None
+            shape_keys.add_keys(obj, task.new_keys, result.motion.basis[columns], task.target.fit, undo)
+        written = animation.write(
+            obj.data.shape_keys, result.curves, f"{obj.name} Lip Sync", task.options.to_nla, _about(task), undo
+        )
+        first, last = result.curves.frame_range
+        sound.place(scene, task.source, task.start_frame, undo)
+        sound.play_in_sync(scene, last, undo)
+        undo.pop_all()
+    seconds = perf_counter() - began
+    problem = verify.problem(scene, obj, result.curves)
+    return Report(
+        sentence=_sentence(obj, result, problem),
+        notes=_notes(task, written),
+        moves=not problem,
+        object=obj.name,
+        action=written.action,
+        first_frame=first,
+        last_frame=last,
+        keys=result.curves.key_count,
+        speech_seconds=round(result.speech_seconds, 3),
+        compute_seconds=round(result.compute_seconds, 3),
+        write_seconds=round(seconds, 3),
+    )
+
+
+def _check_keys(obj: bpy.types.Object, task: Task) -> None:
+    """Shape keys may have come or gone while the network ran."""
+    blocks = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
+    wanted = {channel.key for channel in task.channels} - set(task.new_keys)
+    if not wanted <= set(blocks.keys()) or set(task.new_keys) & set(blocks.keys()):
+        raise MeshError(f"The shape keys of “{obj.name}” changed while its speech was being analysed; generate again.")
+
+
+def _about(task: Task) -> str:
+    """JSON that is stored with the Action: enough to know where it came from."""
+    return json.dumps(
+        {
+            "schema": 1,
+            "speech": task.source.name,
+            "model": task.package.id,
+            "version": task.package.version,
+            "style": task.options.style or task.package.default_style,
+            "start_frame": task.start_frame,
+        }
+    )
+
+
+def _sentence(obj: bpy.types.Object, result: Result, problem: str) -> str:
+    if problem:
+        return problem
+    keys = f"{result.curves.key_count} keys on {len(result.curves.names)} shape keys"
+    return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s: {keys}."
+
+
+def _notes(task: Task, written: animation.Written) -> tuple[str, ...]:
+    notes = [f"Action “{written.action}”" + ("" if written.place == "action" else f" in the {written.place}") + "."]
+    if written.replaced:
+        notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
+    if written.covered:
+        notes.append(f"Your own action plays on top and also animates {_listed(written.covered)}.")
+    if task.target.driven:
+        notes.append(f"Left to their drivers: {_listed(tuple(sorted(task.target.driven)))}.")
+    if task.target.fit is not None and task.target.fit.warning:
+        notes.append(task.target.fit.warning)
+    return tuple(notes)
+
+
+def _listed(names: tuple[str, ...], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

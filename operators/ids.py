@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names that operators and panels share, so that neither imports the other's classes."""
+
+from typing import Final
+
+GENERATE: Final = "wav2sem.generate_lipsync"
+CANCEL: Final = "wav2sem.cancel_lipsync"
+REFRESH_MODELS: Final = "wav2sem.refresh_models"
+
+SETTINGS: Final = "wav2sem_lipsync"  # on Scene, saved with the file
+JOB: Final = "wav2sem_job"  # on WindowManager, never saved and untouched by undo
+MARK: Final = "wav2sem_lipsync"  # custom property of every Action that a bake made
+
+COMMAND: Final = "lipsync"  # blender --command lipsync
+TRACK: Final = "Lip Sync"  # NLA track and animation group

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One piece of work on a thread of its own.
+
+Threading rules:
+- the worker never touches bpy, nor an object that came from it; it gets arrays and frozen dataclasses;
+- it talks through `progress` and its result alone; the main thread asks `poll` from a timer;
+- an exception crosses over as a value and is raised by `result` on the main thread;
+- the network cannot be interrupted within one window of speech: that bounds how long a cancel takes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+Progress = Callable[[float, str], None]
+Work = Callable[[Progress, Callable[[], bool]], Any]
+
+
+@dataclass
+class Job:
+    """Runs `work(progress, cancelled)`."""
+
+    work: Work
+    _messages: SimpleQueue[tuple[float, str]] = field(default_factory=SimpleQueue)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _result: Any = None
+    _error: BaseException | None = None
+    _began: float = 0.0
+    _thread: threading.Thread | None = None
+    progress: float = 0.0
+    stage: str = "Starting"
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="lip sync", daemon=True)
+        self._thread.start()
+
+    def poll(self) -> bool:
+        """Take in what the worker said; true when it has ended."""
+        ended = self._thread is None or not self._thread.is_alive()
+        while True:
+            try:
+                self.progress, self.stage = self._messages.get_nowait()
+            except Empty:
+                return ended
+
+    def result(self) -> Any:
+        """What the work returned; raises what it raised."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def request_stop(self) -> None:
+        """Ask the work to end soon; `result` will then most likely raise Cancelled."""
+        self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked it to stop."""
+        return self._stop.is_set()
+
+    @property
+    def seconds_left(self) -> float:
+        """Estimate from the progress so far; negative while there is too little of it."""
+        if self.progress < 0.05:
+            return -1.0
+        return (time.monotonic() - self._began) * (1 - self.progress) / self.progress
+
+    def join(self, timeout: float) -> None:
+        """Wait for the worker, at most `timeout` seconds."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            self._result = self.work(lambda fraction, stage: self._messages.put((fraction, stage)), self._stop.is_set)
+        except BaseException as error:
+            self._error = error
+
+
+_current: Job | None = None
+
+
+def start(work: Work) -> Job:
+    """Start the session's one job."""
+    global _current
+    if current() is not None:
+        raise RuntimeError("a job is running")
+    _current = Job(work)
+    _current.start()
+    return _current
+
+
+def current() -> Job | None:
+    """The job that an operator still waits for, if any."""
+    return _current
+
+
+def finish() -> None:
+    """Forget the current job, stopping it if it runs."""
+    global _current
+    job, _current = _current, None
+    if job is not None:
+        job.request_stop()
+        job.join(5.0)

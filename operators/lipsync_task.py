@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The use case in three steps: `prepare` (reads bpy), `Task.compute` (any thread, no bpy), `bake.write` (changes bpy)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+
+import bpy
+import numpy as np
+
+from ..inference import (
+    Cancelled,
+    CurveSet,
+    FaceMotion,
+    LipSyncModel,
+    ModelError,
+    ModelPackage,
+    make_curves,
+)
+from . import target_mesh
+from .arkit_names import Channel
+from .audio_source import AudioSource
+from .job import Progress
+from .target_mesh import TargetMesh
+
+READING, LOADING, RUNNING = 0.05, 0.15, 0.97  # fractions of the whole at which the stages end
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to bake: start frame (scene frames, may lie between two), tolerance in weight (0: every key), where to."""
+
+    start_frame: float = 1.0
+    tolerance: float = 0.0
+    to_nla: bool = False
+    style: str | None = None
+    device: str = "CPU"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Face motion, with the curves for the mesh's keys and how long it took (seconds)."""
+
+    motion: FaceMotion
+    curves: CurveSet
+    speech_seconds: float
+    compute_seconds: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """One bake, fully described without bpy; `fps` of the scene (Hz), `new_keys` to be made on the mesh."""
+
+    target: TargetMesh
+    source: AudioSource
+    package: ModelPackage
+    options: Options
+    scene: str
+    fps: float
+    channels: tuple[Channel, ...]
+    new_keys: tuple[str, ...]
+
+    @property
+    def start_frame(self) -> float:
+        """Scene frame at which the speech begins: the strip's, where it has one."""
+        return self.options.start_frame if self.source.start_frame is None else self.source.start_frame
+
+    def compute(self, progress: Progress, cancelled: Callable[[], bool]) -> Result:
+        """Read, listen, make curves; touches no bpy. Raises LipSyncError, Cancelled among them."""
+        began = perf_counter()
+        progress(0.0, "Reading the speech")
+        speech = self.source.read()
+        _stop_if(cancelled)
+        progress(READING, "Loading the model")
+        model = _model(self.package, self.options.device)
+        _stop_if(cancelled)
+        motion = model.run(
+            speech,
+            self.options.style,
+            lambda part, stage: progress(LOADING + (RUNNING - LOADING) * part, stage),
+            cancelled,
+        )
+        progress(RUNNING, "Making keys")
+        curves = make_curves(
+            self._for_mesh(motion), self.fps, self.start_frame, tolerance=self.options.tolerance
+        )
+        _stop_if(cancelled)
+        return Result(motion, curves, speech.duration, perf_counter() - began)
+
+    def _for_mesh(self, motion: FaceMotion) -> FaceMotion:
+        """`motion` over the keys of the mesh; columns of a key for both sides are averaged."""
+        weights = np.stack([motion.weights[:, channel.columns].mean(axis=1) for channel in self.channels], axis=1)
+        return replace(motion, names=tuple(channel.key for channel in self.channels), weights=weights)
+
+
+def prepare(
+    scene: bpy.types.Scene, obj: bpy.types.Object | None, source: AudioSource, package: ModelPackage, options: Options
+) -> Task:
+    """Check everything that can be checked beforehand; raises LipSyncError with one sentence."""
+    target = target_mesh.read_target(obj)
+    if package.output_kind != "blendshapes":
+        raise ModelError(f"The model “{package.name}” has no ARKit blendshapes; choose another one.")
+    channels, new_keys = target.bind(package.output_names)
+    fps = scene.render.fps / scene.render.fps_base
+    return Task(target, source, package, options, scene.name, fps, channels, new_keys)
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise Cancelled("Cancelled; nothing was changed.")
+
+
+def _model(package: ModelPackage, device: str) -> LipSyncModel:
+    return _loaded(package.folder, tuple(sorted(package.files.items())), device)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, digests: tuple[tuple[str, str], ...], device: str) -> LipSyncModel:
+    """The last model is kept: loading takes longer than a sentence. `digests` tell that the folder changed."""
+    return LipSyncModel.load(folder, device)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the user sets (on the scene) and what a job says of itself (on the window manager). No logic."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    EnumProperty,
+    FloatProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from . import ids
+from .model_list import model_items, remembered, style_items
+
+SOURCES = (
+    ("FILE", "File", "A sound file: WAV, FLAC, OGG, Opus, MP3, AIFF", "FILE_SOUND", 0),
+    ("STRIP", "Strip", "A sound strip of this scene's sequencer, trimmed as it is trimmed there", "SEQUENCE", 1),
+    ("SOUND", "Sound", "A sound that is in this file already, packed ones too", "SOUND", 2),
+)
+KEYS = (
+    ("EVERY", "Every Frame", "One key on each frame: exactly what the model says"),
+    ("REDUCED", "Reduced", "Only the keys that are needed to stay within the tolerance"),
+)
+DESTINATIONS = (
+    ("ACTION", "Action", "A new action of its own; where another action is playing, a strip beneath it"),
+    ("NLA", "NLA Strip", "A strip in the track “Lip Sync” of the nonlinear animation editor"),
+)
+
+
+def _is_mesh(settings: bpy.types.PropertyGroup, obj: bpy.types.Object) -> bool:
+    return obj.type == "MESH"
+
+
+class LipSyncSettings(bpy.types.PropertyGroup):
+    """What to speak, who speaks, and how it is baked."""
+
+    source: EnumProperty(name="Speech From", items=SOURCES, description="Where the speech is")
+    audio_path: StringProperty(
+        name="Speech",
+        description="Sound file with the speech",
+        subtype="FILE_PATH",
+        options={"PATH_SUPPORTS_BLEND_RELATIVE"},
+    )
+    strip: StringProperty(name="Strip", description="Sound strip with the speech; empty: the active strip")
+    sound: PointerProperty(name="Sound", type=bpy.types.Sound, description="Sound with the speech")
+    target: PointerProperty(
+        name="Head",
+        type=bpy.types.Object,
+        poll=_is_mesh,
+        description="Mesh that speaks: FLAME topology, or with ARKit shape keys; empty: the active object",
+    )
+    model_id: StringProperty()
+    model: EnumProperty(
+        name="Model", description="Network that turns speech into motion", **remembered(model_items, "model_id")
+    )
+    style_name: StringProperty()
+    style: EnumProperty(
+        name="Style",
+        description="Way of speaking that the model has learned",
+        **remembered(style_items, "style_name"),
+    )
+    start_frame: FloatProperty(
+        name="Start Frame", default=1.0, precision=1, step=100, description="Frame at which the speech begins"
+    )
+    keys: EnumProperty(name="Keys", items=KEYS, description="How many keys are written")
+    tolerance: FloatProperty(
+        name="Tolerance",
+        default=0.01,
+        min=0.0001,
+        max=0.5,
+        soft_max=0.1,
+        precision=3,
+        step=0.1,
+        description="Largest difference that leaving out keys may cause, of a shape key's range 0 to 1",
+    )
+    destination: EnumProperty(name="Into", items=DESTINATIONS, description="Where the animation goes")
+
+
+class LipSyncJob(bpy.types.PropertyGroup):
+    """State of the running job and words about the last one; written by operators, read by panels."""
+
+    running: BoolProperty()
+    progress: FloatProperty(min=0.0, max=1.0)
+    stage: StringProperty()
+    seconds_left: FloatProperty(default=-1.0)
+    level: StringProperty()  # "", "INFO", "WARNING" or "ERROR"
+    message: StringProperty()
+    details: StringProperty()  # one line each
+    target_key: StringProperty()  # which mesh the next two describe
+    target_line: StringProperty()
+    target_usable: BoolProperty()
+
+
+def settings_of(scene: bpy.types.Scene) -> LipSyncSettings:
+    """The scene's settings."""
+    return getattr(scene, ids.SETTINGS)
+
+
+def job_state(context: bpy.types.Context) -> LipSyncJob:
+    """State of the session's job."""
+    return getattr(context.window_manager, ids.JOB)
+
+
+CLASSES = (LipSyncSettings, LipSyncJob)
+
+
+def register() -> None:
+    """Register the groups and hang them on Scene and WindowManager."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    setattr(bpy.types.Scene, ids.SETTINGS, PointerProperty(type=LipSyncSettings))
+    setattr(bpy.types.WindowManager, ids.JOB, PointerProperty(type=LipSyncJob, options={"SKIP_SAVE"}))
+
+
+def unregister() -> None:
+    """Take them away again."""
+    delattr(bpy.types.WindowManager, ids.JOB)
+    delattr(bpy.types.Scene, ids.SETTINGS)
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)

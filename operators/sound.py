@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Putting the speech where it is heard: a strip in the sequencer of the scene that is animated."""
+
+from __future__ import annotations
+
+import math
+import os
+from contextlib import ExitStack
+from typing import Any
+
+import bpy
+
+from ..inference import AudioError
+from .audio_source import AudioSource
+
+
+def place(scene: bpy.types.Scene, source: AudioSource, start_frame: float, undo: ExitStack) -> None:
+    """Make `source` heard from `start_frame` on, unless it is there already; raises AudioError.
+
+    A strip lies on whole frames; what is left over goes into its sound offset (seconds).
+    """
+    if source.start_frame is not None:
+        return
+    if scene.sequence_editor is None:
+        undo.callback(scene.sequence_editor_clear)
+        scene.sequence_editor_create()
+    fps = scene.render.fps / scene.render.fps_base
+    editor = scene.sequence_editor
+    if any(_plays(strip, source, start_frame, fps) for strip in editor.strips_all):
+        return
+    whole = math.floor(start_frame + 1e-6)
+    strip, new_sound = _new_strip(editor, source, whole)
+    if new_sound is not None:
+        undo.callback(_remove_unused_sound, new_sound.name)
+    undo.callback(editor.strips.remove, strip)
+    strip.sound_offset = (whole - start_frame) / fps
+    strip.channel = _free_channel(editor, strip)
+
+
+def play_in_sync(scene: bpy.types.Scene, last_frame: float, undo: ExitStack) -> None:
+    """Play back by the sound's clock, hear it when scrubbing, and make the scene last to `last_frame`."""
+    wanted = {
+        "sync_mode": "AUDIO_SYNC",
+        "use_audio_scrub": True,
+        "frame_end": max(scene.frame_end, math.ceil(last_frame)),
+    }
+    for name, value in wanted.items():
+        undo.callback(setattr, scene, name, getattr(scene, name))
+        setattr(scene, name, value)
+
+
+def _new_strip(editor: Any, source: AudioSource, frame: int) -> tuple[Any, bpy.types.Sound | None]:
+    """A strip with the source's sound, and the Sound datablock if one had to be made."""
+    channel = max((strip.channel for strip in editor.strips_all), default=0) + 1
+    before = {sound.name for sound in bpy.data.sounds}
+    wanted = bpy.data.sounds.get(source.sound) or _loaded(source.path)
+    try:
+        strip = editor.strips.new_sound(
+            name=source.name, filepath=_shown_path(source.path), channel=channel, frame_start=frame
+        )
+    except RuntimeError as error:
+        raise AudioError(f"“{source.name}” cannot be put into the sequencer: {error}") from error
+    made = strip.sound if strip.sound.name not in before else None
+    if wanted is not None and strip.sound != wanted:
+        strip.sound = wanted
+        if made is not None and made.users == 0:
+            bpy.data.sounds.remove(made)
+        made = None
+    return strip, made
+
+
+def _plays(strip: Any, source: AudioSource, frame: float, fps: float) -> bool:
+    if strip.type != "SOUND" or strip.sound is None or strip.mute:
+        return False
+    starts = strip.frame_start - strip.sound_offset * fps
+    return abs(starts - frame) < 0.01 and strip.frame_final_start <= frame + 0.01 and (
+        strip.sound.name == source.sound or _same_file(strip.sound, source.path)
+    )
+
+
+def _same_file(sound: bpy.types.Sound, path: str) -> bool:
+    own = bpy.path.abspath(sound.filepath, library=sound.library)
+    return os.path.normcase(os.path.normpath(own)) == os.path.normcase(os.path.normpath(path))
+
+
+def _loaded(path: str) -> bpy.types.Sound | None:
+    return next((sound for sound in bpy.data.sounds if not sound.library and _same_file(sound, path)), None)
+
+
+def _shown_path(path: str) -> str:
+    """Relative to the .blend where the user wants paths so and the file has a place."""
+    if bpy.data.filepath and bpy.context.preferences.filepaths.use_relative_paths:
+        try:
+            return bpy.path.relpath(path)
+        except ValueError:  # another drive of Windows
+            return path
+    return path
+
+
+def _free_channel(editor: Any, strip: Any) -> int:
+    """Lowest channel with room for `strip`."""
+    taken = {
+        other.channel
+        for other in editor.strips
+        if other != strip
+        and other.frame_final_start < strip.frame_final_end
+        and other.frame_final_end > strip.frame_final_start
+    }
+    return next(channel for channel in range(1, len(taken) + 2) if channel not in taken)
+
+
+def _remove_unused_sound(name: str) -> None:
+    sound = bpy.data.sounds.get(name)
+    if sound is not None and sound.users == 0:
+        bpy.data.sounds.remove(sound)

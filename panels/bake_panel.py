@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sub-panel Bake: where and how the keys are written."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..operators.properties import job_state, settings_of
+from .layout import LipSyncPanel
+
+
+class LIPSYNC_PT_bake(LipSyncPanel, bpy.types.Panel):
+    """Start, keys, destination."""
+
+    bl_idname = "LIPSYNC_PT_bake"
+    bl_label = "Bake"
+    bl_order = 1
+
+    def draw(self, context: bpy.types.Context) -> None:
+        settings = settings_of(context.scene)
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.enabled = not job_state(context).running
+        start = layout.row()
+        start.enabled = settings.source != "STRIP"
+        if start.enabled:
+            start.prop(settings, "start_frame")
+        else:
+            start.label(text="Starts where the strip starts")
+        keys = layout.column(align=True)
+        keys.row().prop(settings, "keys", expand=True)
+        if settings.keys == "REDUCED":
+            keys.prop(settings, "tolerance")
+        layout.row().prop(settings, "destination", expand=True)
+
+
+def register() -> None:
+    """Register the panel."""
+    bpy.utils.register_class(LIPSYNC_PT_bake)
+
+
+def unregister() -> None:
+    """Unregister it."""
+    bpy.utils.unregister_class(LIPSYNC_PT_bake)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sub-panel Speech & Target: who says what, and the button."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from ..operators import ids
+from ..operators.properties import job_state, settings_of
+from ..operators.readiness import disabled_reason, target_key, target_object
+from .layout import LipSyncPanel, wrapped
+
+_LEVEL_ICONS = {"INFO": "CHECKMARK", "WARNING": "ERROR", "ERROR": "CANCEL"}
+
+
+class LIPSYNC_PT_speech(LipSyncPanel, bpy.types.Panel):
+    """Speech, head, model, and Generate."""
+
+    bl_idname = "LIPSYNC_PT_speech"
+    bl_label = "Speech & Target"
+    bl_order = 0
+
+    def draw(self, context: bpy.types.Context) -> None:
+        settings, state = settings_of(context.scene), job_state(context)
+        form = self.layout.column()
+        form.enabled = not state.running
+        _draw_speech(form, context, settings)
+        _draw_head(form, context, settings, state)
+        _draw_model(form, settings)
+        self.layout.separator(factor=0.5)
+        if state.running:
+            _draw_progress(self.layout, state)
+        else:
+            _draw_button(self.layout, context)
+            _draw_message(self.layout, context, state)
+
+
+def _draw_speech(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Any) -> None:
+    layout.label(text="Speech")
+    group = layout.column(align=True)
+    group.row(align=True).prop(settings, "source", expand=True)
+    if settings.source == "FILE":
+        group.prop(settings, "audio_path", text="", placeholder="Sound file")
+    elif settings.source == "SOUND":
+        group.prop(settings, "sound", text="")
+    elif context.scene.sequence_editor:
+        group.prop_search(settings, "strip", context.scene.sequence_editor, "strips_all", text="", icon="SEQUENCE")
+    else:
+        group.label(text="The sequencer is empty")
+
+
+def _draw_head(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Any, state: Any) -> None:
+    layout.label(text="Head")
+    group = layout.column(align=True)
+    obj = target_object(context)
+    group.prop(settings, "target", text="", placeholder=f"{obj.name} (active)" if obj else "Active object")
+    if obj is not None and obj.type == "MESH" and state.target_key == target_key(obj) and state.target_usable:
+        wrapped(group, context, state.target_line, "CHECKMARK")
+
+
+def _draw_model(layout: bpy.types.UILayout, settings: Any) -> None:
+    layout.separator(factor=0.5)
+    group = layout.column(align=True)
+    group.use_property_split = True
+    group.use_property_decorate = False
+    row = group.row(align=True)
+    row.prop(settings, "model")
+    row.operator(ids.REFRESH_MODELS, text="", icon="FILE_REFRESH")
+    group.prop(settings, "style")
+
+
+def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    row = layout.row()
+    row.scale_y = 1.8
+    row.operator(ids.GENERATE, icon="PLAY")
+    reason = disabled_reason(context)
+    if reason:
+        wrapped(layout, context, reason, "INFO")
+
+
+def _draw_progress(layout: bpy.types.UILayout, state: Any) -> None:
+    left = f", {_duration(state.seconds_left)} left" if state.seconds_left >= 0 else ""
+    column = layout.column(align=True)
+    row = column.row()
+    row.scale_y = 1.2
+    row.progress(factor=state.progress, text=f"{state.progress:.0%}{left}")
+    column.label(text=f"{state.stage} …")
+    row = layout.row()
+    row.scale_y = 1.4
+    row.operator(ids.CANCEL, text="Cancel (Esc)", icon="X")
+
+
+def _draw_message(layout: bpy.types.UILayout, context: bpy.types.Context, state: Any) -> None:
+    if not state.message:
+        return
+    box = layout.box()
+    box.alert = state.level == "ERROR"
+    wrapped(box, context, state.message, _LEVEL_ICONS.get(state.level, "INFO"))
+    for line in state.details.splitlines():
+        wrapped(box, context, line, "BLANK1")
+
+
+def _duration(seconds: float) -> str:
+    whole = max(1, round(seconds))
+    return f"{whole} s" if whole < 90 else f"{round(whole / 60)} min"
+
+
+def register() -> None:
+    """Register the panel."""
+    bpy.utils.register_class(LIPSYNC_PT_speech)
+
+
+def unregister() -> None:
+    """Unregister it."""
+    bpy.utils.unregister_class(LIPSYNC_PT_speech)
