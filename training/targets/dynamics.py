@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From wishes to movement: coarticulation, undershoot, inertia, and the closures that no speaker leaves out.
+
+The method is Cohen and Massaro's (1993): each segment holds a dominance over each articulator that decays before and after
+it, and the movement is the dominance-weighted mean of the targets,
+    F(t) = sum_s D_s(t) T_s / sum_s D_s(t),   D_s(t) = alpha_s exp(-distance(t, s) / tau).
+Two things are added. Vowels shorter than usual weigh less, which is undershoot (Lindblom 1963). And bilabials and labiodentals
+are not blended but imposed: a closure is a constraint, not a wish (JALI 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from ..corpus.phones import Phone
+from .phonetics import BILABIALS, DIPHTHONGS, LABIODENTALS, TARGETS, VOWELS
+
+RATE = 100.0  # Hz, internal
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """The few global parameters, in seconds unless said otherwise. Tuned on the development clips; see DESIGN in tests.
+
+    ``lead``: lips before sound. ``jaw_*``, ``gap_*``, ``shape_*``: decay of dominance before (anticipation) and after
+    (carry-over) a segment. ``*_inertia``: standard deviation of the Gaussian that stands for a critically damped
+    articulator without its delay. ``flank``: time to shut or open the lips. ``hold``: the shortest closure.
+    """
+
+    lead: float = 0.085
+    jaw_before: float = 0.06
+    jaw_after: float = 0.06
+    gap_before: float = 0.03
+    gap_after: float = 0.03
+    shape_before: float = 0.15
+    shape_after: float = 0.11
+    jaw_inertia: float = 0.030
+    gap_inertia: float = 0.012
+    shape_inertia: float = 0.030
+    usual_vowel: float = 0.12
+    undershoot: float = 0.7  # weight kept by a vowel of no length
+    flank: float = 0.06
+    hold: float = 0.045
+    early_closure: float = 0.08  # closures after a pause begin unheard
+    linger: float = 0.05  # after the last phone before a pause the mouth stays as it was
+    prepare: float = 0.30  # before the first phone after a pause it opens to breathe
+    rest_before: float = 0.07
+    rest_after: float = 0.10
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Trajectories (T,) at ``RATE``: ``jaw`` and ``gap`` in mm, the others 0..1. ``shut`` and ``tuck`` are how far the
+    closure of bilabials and of labiodentals has gone.
+    """
+
+    jaw: np.ndarray
+    gap: np.ndarray
+    round: np.ndarray
+    funnel: np.ndarray
+    spread: np.ndarray
+    shut: np.ndarray
+    tuck: np.ndarray
+    speech: np.ndarray
+
+
+def segments_of(phones: list[Phone], how: Dynamics) -> list[Phone]:
+    """Phones as segments with one target each; unknown names raise KeyError.
+
+    Diphthongs become two vowels. A pause becomes rest and, before speech goes on, the posture of drawing breath ("PREP");
+    a pause too short for both leaves the mouth alone and is left out.
+    """
+    out: list[Phone] = []
+    for i, (start, end, name) in enumerate(phones):
+        if name in DIPHTHONGS:
+            first, second, share = DIPHTHONGS[name]
+            middle = start + share * (end - start)
+            out += [(start, middle, first), (middle, end, second)]
+        elif name == "SIL":
+            from_, to = start + (how.linger if i > 0 else 0.0), end
+            if i < len(phones) - 1:
+                to -= how.prepare
+                if i > 0 and to - from_ < how.hold:
+                    continue
+                out.append((max(start, to), end, "PREP"))
+            if to > from_:
+                out.insert(len(out) - (i < len(phones) - 1), (from_, to, "SIL"))
+        else:
+            TARGETS[name]  # a typing error should not become a silence
+            out.append((start, end, name))
+    return out
+
+
+def move(phones: list[Phone], how: Dynamics, openness: np.ndarray, pace: float = 1.0) -> Movement:
+    """The movement for ``phones`` (start s, end s, ARPABET), from 0 to the last end.
+
+    ``openness`` (T,) multiplies jaw and gap of vowels (style, loudness); ``pace`` above 1 makes articulators quicker.
+    """
+    count = len(openness)
+    times = np.arange(count) / RATE + how.lead
+    channels = ("jaw", "gap", "round", "funnel", "spread", "speech")
+    totals = {c: np.zeros(count) for c in channels}
+    weights = {c: np.full(count, 1e-9) for c in channels}
+    segments = segments_of(phones, how)
+    reach = round(0.8 * RATE)
+    for start, end, name in segments:
+        target = TARGETS[name]
+        silent = name in ("SIL", "PREP")
+        pull = 1.0
+        if name in VOWELS:
+            pull = how.undershoot + (1 - how.undershoot) * min(1.0, (end - start) / how.usual_vowel)
+        first = max(0, int((start - how.lead) * RATE) - reach)
+        last = min(count, int((end - how.lead) * RATE) + reach)
+        if last <= first:
+            continue
+        t = times[first:last]
+        ahead, behind = np.maximum(0, start - t), np.maximum(0, t - end)
+        gain = 1.0 if silent else openness[first:last]
+        wishes = (
+            ("jaw", target.jaw * gain, target.jaw_weight, how.jaw_before, how.jaw_after),
+            ("gap", target.gap * gain, target.gap_weight, how.gap_before, how.gap_after),
+            ("round", target.round, target.shape_weight, how.shape_before, how.shape_after),
+            ("funnel", target.funnel, target.shape_weight, how.shape_before, how.shape_after),
+            ("spread", target.spread, target.shape_weight, how.shape_before, how.shape_after),
+            ("speech", 0.0 if silent else 1.0, 1.0, how.rest_before, how.rest_after),
+        )
+        if name in BILABIALS or name in LABIODENTALS:  # imposed below, not blended
+            wishes = tuple(w for w in wishes if w[0] != "gap")
+        for channel, value, weight, before, after in wishes:
+            if silent:
+                before, after = how.rest_before, how.rest_after
+            dominance = weight * pull * np.exp(-(ahead / before + behind / after) * pace)
+            totals[channel][first:last] += dominance * value
+            weights[channel][first:last] += dominance
+    inertia = {"jaw": how.jaw_inertia, "gap": how.gap_inertia, "speech": how.gap_inertia}
+    flow = {
+        c: gaussian_filter1d(totals[c] / weights[c], inertia.get(c, how.shape_inertia) * RATE / pace, mode="nearest")
+        for c in channels
+    }
+    shut, tuck = _closures(segments, how, times)
+    return Movement(shut=shut, tuck=tuck, **flow)
+
+
+def _closures(segments: list[Phone], how: Dynamics, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far lips are shut (p b m) and tucked (f v): 1 from closure to release, smooth flanks outside."""
+    shut, tuck = np.zeros(len(times)), np.zeros(len(times))
+    previous = "SIL"
+    for start, end, name in segments:
+        if name in BILABIALS or name in LABIODENTALS:
+            release = end
+            if name in "PB":  # labels run on into burst and aspiration
+                release = start + (0.6 if name == "P" else 0.85) * (end - start)
+            if previous in ("SIL", "PREP") and name in BILABIALS:
+                start -= how.early_closure
+            short = how.hold - (release - start)
+            if short > 0:
+                start, release = start - short / 2, release + short / 2
+            outside = np.maximum(0, np.maximum(start - times, times - release)) / how.flank
+            gate = 0.5 + 0.5 * np.cos(np.pi * np.minimum(1, outside))
+            if name in BILABIALS:
+                np.maximum(shut, gate, out=shut)
+            else:
+                np.maximum(tuck, gate, out=tuck)
+        previous = name
+    return shut, tuck
