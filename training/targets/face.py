@@ -27,7 +27,6 @@ GAP_PER_WEIGHT: dict[str, float] = {
     "mouthRollUpper": -1.29,
     "mouthPressLeft": -1.36,
     "mouthPressRight": -1.36,
-    "mouthShrugUpper": 5.16,
     "mouthStretchLeft": -0.28,
     "mouthStretchRight": -0.28,
     "mouthSmileLeft": -0.10,
@@ -41,7 +40,7 @@ NAMES: tuple[str, ...] = tuple(GAP_PER_WEIGHT)
 
 SHUT_GAP = -0.1  # mm: lips touch and press a little; deeper would push one lip through the other
 TUCK_GAP = 2.0  # mm: from the upper lip to a lower lip that lies under the teeth
-LOWER_SHARE = 0.75  # of a gap that the jaw leaves open to the lips, what the lower lip does
+LOWER_SHARE = 0.65  # of a gap that the jaw leaves open to the lips, what the lower lip does
 LIP_REACH = 0.9  # the largest weight of lowerDown and upperUp
 
 

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The corpus: phones of every source in one set, labels that fit the sound, licences and speakers kept apart."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.corpus import build, espeak, nonspeech, real, texts
+from training.corpus.__main__ import main
+from training.corpus.clips import SAMPLE_RATE, Clip, drop_partial_line, read_clips
+from training.corpus.phones import ARPABET, from_arpabet, from_ipa, from_rhvoice, release_pauses, tidy
+from training.corpus.voices import VOICES
+
+
+@pytest.mark.parametrize(("name", "phone"), [("ax", "AH"), ("AH0", "AH"), ("pau", "SIL"), ("+NSN+", "SIL"), ("dx", "T")])
+def test_english_names(name, phone):
+    assert from_arpabet(name) == phone
+
+
+def test_unknown_names_are_errors():
+    with pytest.raises(ValueError, match="table"):
+        from_arpabet("QQ")
+    with pytest.raises(ValueError, match="table"):
+        from_rhvoice("qqq", "ru")
+
+
+@pytest.mark.parametrize(("name", "phone"), [("bb", "B"), ("pp", "P"), ("mm", "M"), ("u0", "UW"), ("pau", "SIL"), ("mj", "M")])
+def test_palatal_letters_keep_their_lips(name, phone):
+    assert from_rhvoice(name, "ru") == phone
+
+
+@pytest.mark.parametrize(
+    ("ipa", "phones"),
+    [("ˈtʃ", ["CH"]), ("oʊ", ["OW"]), ("y", ["UW"]), ("ɔ̃", ["AO"]), ("pʰ", ["P"]), ("ts", ["T", "S"]), ("˥", []), ("", [])],
+)  # fmt: skip
+def test_ipa(ipa, phones):
+    assert from_ipa(ipa) == phones
+
+
+@given(st.text(alphabet="pbmtʃdʒaeiouyøəɪʊsʂz.hːˈ˥0123 ()", max_size=12))
+def test_ipa_gives_known_phones_only(text):
+    assert set(from_ipa(text)) <= ARPABET
+
+
+@given(st.lists(st.tuples(st.floats(0, 0.3), st.floats(0.001, 0.4), st.sampled_from(["B", "AA", "SIL"])), min_size=1))
+def test_tidy_leaves_no_gap(steps):
+    phones, now = [], 0.0
+    for gap, length, name in steps:
+        phones.append((now + gap, now + gap + length, name))
+        now += gap + length
+    tidied = tidy(phones, now)
+    assert tidied[0][0] == 0
+    assert tidied[-1][1] == pytest.approx(now)
+    assert all(a[1] == b[0] for a, b in zip(tidied, tidied[1:], strict=False))
+    assert not any(a[2] == b[2] == "SIL" for a, b in zip(tidied, tidied[1:], strict=False))
+
+
+def test_tidy_refuses_labels_that_run_away_from_the_sound():
+    with pytest.raises(ValueError, match="labels end"):
+        tidy([(0.0, 1.2, "AA")], 1.0)
+    with pytest.raises(ValueError, match="no phones"):
+        tidy([], 1.0)
+
+
+def test_a_stop_gives_the_swallowed_pause_back():
+    assert release_pauses([(0.0, 0.1, "AA"), (0.1, 0.6, "P")]) == [(0.0, 0.1, "AA"), (0.1, 0.48, "SIL"), (0.48, 0.6, "P")]
+    assert release_pauses([(0.0, 0.15, "P")]) == [(0.0, 0.15, "P")]
+
+
+def test_a_stop_begins_at_its_closure():
+    speech = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
+    speech[int(0.44 * SAMPLE_RATE) : int(0.5 * SAMPLE_RATE)] = 0
+    moved = espeak.move_closures(speech, [(0.0, 0.5, "AA"), (0.5, 1.0, "P")])
+    assert moved[1][0] == pytest.approx(0.44, abs=0.01)
+    assert moved[0][1] == moved[1][0]
+    voiced = [(0.0, 0.5, "AA"), (0.5, 1.0, "B")]
+    assert espeak.move_closures(speech, voiced) == voiced
+
+
+def test_listing_survives_an_interrupted_line(tmp_path):
+    clip = Clip("a", "a.flac", "s", "en", "Grüße", "x", "P", "train", 1.0, [(0.0, 1.0, "SIL")])
+    listing = tmp_path / "clips.jsonl"
+    listing.write_text(clip.line() + "\n" + clip.line()[:20], encoding="utf-8")
+    assert list(read_clips(tmp_path)) == [clip]
+    drop_partial_line(listing)
+    assert listing.read_text(encoding="utf-8") == clip.line() + "\n"
+
+
+def test_real_speech_keeps_tiers_and_speakers_apart(tmp_path):
+    rows = [
+        "path,transcript,language,speaker,licence,source,seconds,tier,aligned",
+        "librispeech/a.opus,HI,en,ls533,CC-BY-4.0,x,0.5,A,1",
+        "an4/b.opus,HI,en,an4_fash,BSD,x,0.5,A,1",
+        "asterisk_en/c.opus,HI,en,ast,CC-BY-SA,x,0.5,S,1",
+        "picovoice/d.opus,HI,en,unknown,Apache,x,0.5,B,0",
+        "an4/e.opus,HI,en,an4_x,BSD,x,9.0,A,1",
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows), encoding="utf-8")
+    labels = "\t0.00:0.10:SIL 0.10:0.48:AY"
+    (tmp_path / "alignments.tsv").write_text(
+        "".join(f"{n}{labels}\n" for n in ("librispeech/a.opus", "an4/b.opus", "asterisk_en/c.opus", "an4/e.opus"))
+    )
+    clips = {c.audio: c for c in real.read_real(tmp_path)}
+    assert set(clips) == {"librispeech/a.opus", "an4/b.opus", "picovoice/d.opus"}  # e: labels end long before the sound
+    assert clips["librispeech/a.opus"].split == "test"
+    assert clips["an4/b.opus"].split == "dev"
+    assert clips["picovoice/d.opus"].phones is None
+    assert clips["an4/b.opus"].phones == [(0.0, 0.1, "SIL"), (0.1, 0.5, "AY")]
+
+
+def test_a_malformed_alignment_is_an_error():
+    with pytest.raises(ValueError, match="."):
+        real.parse_alignment("0.1:AA")
+
+
+@pytest.mark.parametrize("kind", sorted(nonspeech.MAKERS))
+def test_nonspeech_is_sound_and_repeats(kind):
+    for seed in range(5):
+        a, b = (nonspeech.MAKERS[kind](SAMPLE_RATE, np.random.default_rng(seed)) for _ in range(2))
+        assert a.dtype == np.float32
+        assert a.shape == (SAMPLE_RATE,)
+        assert np.isfinite(a).all()
+        assert np.abs(a).max() <= 1
+        np.testing.assert_array_equal(a, b)
+
+
+def test_grammars_and_lip_sentences():
+    rng = np.random.default_rng(0)
+    assert len({texts.grammar_sentence("fr", rng) for _ in range(50)}) > 45
+    said = " ".join(texts.lip_sentence([("map", "nap")], rng) for _ in range(50)).lower()
+    assert "map" in said
+    assert sum(said.count(c) for c in "pbmfvw") > 0.12 * len(said)
+
+
+def test_no_voice_is_both_heard_and_tested():
+    heard = {v.speaker for v in VOICES if v.split == "train"}
+    tested = {v.speaker for v in VOICES if v.split == "test"}
+    assert tested
+    assert not heard & tested
+
+
+@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed; see training/corpus/setup_engines.sh")
+def test_a_tiny_corpus_resumes_and_repeats(tmp_path, monkeypatch):
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    (folder / "manifest.csv").write_text("path,transcript,language,speaker,licence,source,seconds,tier,aligned\n")
+    (folder / "alignments.tsv").write_text("")
+    (folder / "sentences.tsv").write_text("".join(f"x\tBob moved map number {n} by boat.\n" for n in ("one", "two")))
+    (folder / "minimal_pairs.tsv").write_text("map\tnap\tM\tN\tinitial\t1\n")
+    monkeypatch.setattr(build, "VOICES", [v for v in VOICES if v.engine == "flite" and v.name != "kal16"])
+
+    def make(cache, hours):
+        build.build(cache, folder, build.Profile(hours, 0.2, None), seed=3)
+        return list(read_clips(cache))
+
+    half, whole = make(tmp_path / "a", 0.002), make(tmp_path / "a", 0.004)
+    assert len(half) < len(whole)
+    assert whole == make(tmp_path / "b", 0.004)
+    for clip in whole:
+        sound, rate = soundfile.read(tmp_path / "a" / clip.audio)
+        assert rate == SAMPLE_RATE
+        assert len(sound) / rate == pytest.approx(clip.seconds, abs=1e-4)
+        assert clip.phones[-1][1] == pytest.approx(clip.seconds, abs=1e-3)
+    assert {p for c in whole for _, _, p in c.phones} <= ARPABET | {"SIL"}
+    assert all(json.loads(c.line())["tier"] == "P" for c in whole)
+
+
+def test_the_command_says_what_is_missing(tmp_path, capsys):
+    assert main(["--speech", str(tmp_path), "--cache", str(tmp_path / "cache")]) == 1
+    assert "manifest.csv" in capsys.readouterr().err
