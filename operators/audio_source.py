@@ -13,6 +13,7 @@ import bpy
 
 from ..inference import AudioError, Speech, read_speech
 from ..inference.speech import SAMPLE_RATE
+from .strip_times import times_of
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,9 @@ def from_strip(strip: Any | None, fps: float) -> AudioSource:
         raise AudioError(f"The strip “{strip.name}” has no sound; choose another one.")
     if len(strip.retiming_keys) > 2 or any(key.type != "SPEED" for key in strip.retiming_keys):
         raise AudioError(f"The strip “{strip.name}” is retimed; reset its retiming, or render it to a sound file.")
-    # Blender's sound offset is in seconds: the sound runs ahead of its strip by that much.
-    first_sample = strip.frame_start - strip.sound_offset * fps
-    heard_from = max(first_sample, float(strip.frame_final_start))
-    cut = (heard_from - first_sample) / fps, (strip.frame_final_end - first_sample) / fps
+    times = times_of(strip, fps)
+    heard_from = max(times.first_sample, times.left)
+    cut = (heard_from - times.first_sample) / fps, (times.right - times.first_sample) / fps
     return replace(from_sound(strip.sound), start_frame=heard_from, cut=cut)
 
 

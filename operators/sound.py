@@ -12,6 +12,7 @@ import bpy
 
 from ..inference import AudioError
 from .audio_source import AudioSource
+from .strip_times import span_of, times_of
 
 
 def place(scene: bpy.types.Scene, source: AudioSource, start_frame: float, undo: ExitStack) -> None:
@@ -72,10 +73,9 @@ def _new_strip(editor: Any, source: AudioSource, frame: int) -> tuple[Any, bpy.t
 def _plays(strip: Any, source: AudioSource, frame: float, fps: float) -> bool:
     if strip.type != "SOUND" or strip.sound is None or strip.mute:
         return False
-    starts = strip.frame_start - strip.sound_offset * fps
-    return abs(starts - frame) < 0.01 and strip.frame_final_start <= frame + 0.01 and (
-        strip.sound.name == source.sound or _same_file(strip.sound, source.path)
-    )
+    times = times_of(strip, fps)
+    same = strip.sound.name == source.sound or _same_file(strip.sound, source.path)
+    return same and abs(times.first_sample - frame) < 0.01 and times.left <= frame + 0.01
 
 
 def _same_file(sound: bpy.types.Sound, path: str) -> bool:
@@ -99,13 +99,9 @@ def _shown_path(path: str) -> str:
 
 def _free_channel(editor: Any, strip: Any) -> int:
     """Lowest channel with room for `strip`."""
-    taken = {
-        other.channel
-        for other in editor.strips
-        if other != strip
-        and other.frame_final_start < strip.frame_final_end
-        and other.frame_final_end > strip.frame_final_start
-    }
+    left, right = span_of(strip)
+    spans = [(other.channel, *span_of(other)) for other in editor.strips if other != strip]
+    taken = {channel for channel, start, end in spans if start < right and end > left}
     return next(channel for channel in range(1, len(taken) + 2) if channel not in taken)
 
 

@@ -18,6 +18,7 @@ from wav2sem_lipsync.inference import (
     arkit_basis,
     read_speech,
 )
+from wav2sem_lipsync.operators.strip_times import span_of
 
 
 def add_mesh(name: str, vertices: np.ndarray, faces: Any) -> bpy.types.Object:
@@ -64,8 +65,15 @@ def arkit_puppet(names: list[str], name: str = "Puppet") -> bpy.types.Object:
     obj = add_mesh(name, np.random.default_rng(1).normal(size=(8, 3)), [[0, 1, 2], [3, 4, 5], [5, 6, 7]])
     obj.shape_key_add(name="Basis")
     for i, key in enumerate(names):
-        obj.shape_key_add(name=key, from_mix=False).data[i % 8].co.z += 1
+        add_key(obj, key).data[i % 8].co.z += 1
     return obj
+
+
+def add_key(obj: bpy.types.Object, name: str) -> bpy.types.ShapeKey:
+    """A shape key without effect: Blender 5 gives new ones the value 1."""
+    key = obj.shape_key_add(name=name, from_mix=False)
+    key.value = 0.0
+    return key
 
 
 def evaluated(obj: bpy.types.Object, frame: float) -> np.ndarray:
@@ -130,7 +138,8 @@ def fingerprint() -> str:
     }
     found["scene"] = [scene.frame_end, scene.frame_current, scene.sync_mode, scene.use_audio_scrub, scene.render.fps]
     editor = scene.sequence_editor
-    found["strips"] = [[s.name, s.channel, s.frame_start, s.sound_offset] for s in editor.strips_all] if editor else []
+    strips = editor.strips_all if editor else ()
+    found["strips"] = [[strip.name, strip.channel, *span_of(strip), strip.sound_offset] for strip in strips]
     for mesh in bpy.data.meshes:
         found[f"mesh {mesh.name}"] = [np.array([v.co for v in mesh.vertices], np.float32).tobytes().hex()]
         if mesh.shape_keys:

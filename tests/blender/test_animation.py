@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from heads import arkit_puppet, evaluated, made_up_head
+from heads import add_key, arkit_puppet, evaluated, made_up_head
 from wav2sem_lipsync.operators import ids
 
 
@@ -85,7 +85,7 @@ def test_names_that_need_escaping(settings: Any) -> None:
 def test_users_action_keeps_playing(settings: Any) -> None:
     head = made_up_head()
     head.shape_key_add(name="Basis")
-    frown = head.shape_key_add(name="frown")
+    frown = add_key(head, "frown")
     frown.keyframe_insert("value", frame=1)
     frown.value = 0.8
     frown.keyframe_insert("value", frame=13)
@@ -104,7 +104,7 @@ def test_users_action_keeps_playing(settings: Any) -> None:
 def test_action_shared_with_the_object_keeps_both_slots(settings: Any) -> None:
     head = made_up_head()
     head.shape_key_add(name="Basis")
-    frown = head.shape_key_add(name="frown")
+    frown = add_key(head, "frown")
     head.keyframe_insert("location", frame=1)
     frown.keyframe_insert("value", frame=1)
     shared = head.animation_data.action
@@ -121,7 +121,7 @@ def test_action_shared_with_the_object_keeps_both_slots(settings: Any) -> None:
 def test_users_curve_on_the_same_key_wins_and_is_named(settings: Any) -> None:
     head = made_up_head()
     head.shape_key_add(name="Basis")
-    jaw = head.shape_key_add(name="jawOpen")
+    jaw = add_key(head, "jawOpen")
     jaw.keyframe_insert("value", frame=1)
     generate()
     assert "also animates jawOpen" in bpy.context.window_manager.wav2sem_job.details
@@ -132,7 +132,7 @@ def test_users_curve_on_the_same_key_wins_and_is_named(settings: Any) -> None:
 def test_users_tracks_are_left_alone(settings: Any) -> None:
     head = made_up_head()
     head.shape_key_add(name="Basis")
-    frown = head.shape_key_add(name="frown")
+    frown = add_key(head, "frown")
     frown.value = 0.6
     frown.keyframe_insert("value", frame=1)
     data = animation_of(head)
@@ -150,7 +150,7 @@ def test_users_tracks_are_left_alone(settings: Any) -> None:
 def test_drivers_are_left_alone_and_named(settings: Any) -> None:
     head = made_up_head()
     head.shape_key_add(name="Basis")
-    jaw = head.shape_key_add(name="jawOpen")
+    jaw = add_key(head, "jawOpen")
     jaw.driver_add("value").driver.expression = "0.25"
     generate()
     data = animation_of(head)

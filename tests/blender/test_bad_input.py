@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 import pytest
 import soundfile
-from heads import _made_up, add_mesh, add_object, arkit_puppet, fingerprint, made_up_head
+from heads import _made_up, add_key, add_mesh, add_object, arkit_puppet, fingerprint, made_up_head
 from wav2sem_lipsync.inference import AudioError, ModelError
 from wav2sem_lipsync.operators import animation, shape_keys, sound
 
@@ -225,7 +225,7 @@ def test_a_step_that_fails_leaves_nothing_behind(
         bpy.ops.wav2sem.generate_lipsync()
     if before in ("keys", "action"):
         head.shape_key_add(name="Basis")
-        frown = head.shape_key_add(name="frown")
+        frown = add_key(head, "frown")
         if before == "action":
             frown.keyframe_insert("value", frame=5)
     if step == "_assign" and (into == "NLA" or before == "action"):

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from heads import add_mesh, fingerprint, fit_of, largest_error, motion_of
+from heads import add_key, add_mesh, fingerprint, fit_of, largest_error, motion_of
 
 EXACT = 2e-5  # metres
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # FLAME's +Y up becomes Blender's +Z up
@@ -115,9 +115,9 @@ def test_vertices_in_another_order_are_refused(flame: dict[str, np.ndarray], set
 
 def test_existing_keys_are_driven_and_not_reshaped(template: bpy.types.Object, settings: Any) -> None:
     template.shape_key_add(name="Rest")
-    jaw = template.shape_key_add(name="jawOpen", from_mix=False)
+    jaw = add_key(template, "jawOpen")
     jaw.data[0].co.x += 0.5
-    frown = template.shape_key_add(name="frown", from_mix=False)
+    frown = add_key(template, "frown")
     frown.data[7].co.y -= 0.25
     frown.value = 0.5
     frown.relative_key = jaw
@@ -141,7 +141,7 @@ def test_new_keys_do_not_take_over_what_was_edited_last(
 ) -> None:
     """An active key with a shape of its own, left in Edit Mode, must not leak into the new ones."""
     template.shape_key_add(name="Basis")
-    key = template.shape_key_add(name="bump", from_mix=False)
+    key = add_key(template, "bump")
     for point in key.data:
         point.co.z += 1.0
     template.active_shape_key_index = 1
