@@ -3,8 +3,8 @@
 
 Motion is (T,V,3) in metres, FLAME order; a data set is a list of sequences, and pairs are cut to the shorter one.
 "Pooled" means the mean over the frames of all sequences, as CodeTalker prints; values per sequence serve ``bootstrap``.
-Regions are our own, derived from the blendshapes (``lip_vertices``, ``upper_face_vertices``), not FLAME's licensed masks:
-figures compare models with each other, not with published tables.
+Regions are our own, derived from the blendshapes (``lip_vertices``, ``upper_face_vertices``), not FLAME's licensed
+masks: figures compare models with each other, not with published tables.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def _pool(frames: list[np.ndarray]) -> Figure:
 
 
 def lip_error_squared(predicted: Motion, true: Motion, lips: np.ndarray) -> Figure:
-    """LVE, convention A (m^2): mean over frames of the largest squared distance of a lip vertex (CodeTalker, SelfTalk)."""
+    """LVE, convention A (m^2): mean over frames of the largest squared distance of a lip vertex (CodeTalker,
+    SelfTalk).
+    """
     return _pool([((p - t)[:, lips] ** 2).sum(2).max(1) for p, t in _pairs(predicted, true)])
 
 
@@ -86,8 +88,8 @@ def mean_vertex_error(predicted: Motion, true: Motion, vertices: np.ndarray | No
 def dynamics_deviation(predicted: Motion, true: Motion, neutral: np.ndarray, upper: np.ndarray) -> tuple[Figure, float]:
     """FDD (m^2) as CodeTalker's code computes it, and the mean of its magnitude.
 
-    For each upper-face vertex the standard deviation over time of the squared distance from ``neutral`` (V,3), true minus
-    predicted, averaged; the signed mean over sequences lets over- and under-acting cancel, the magnitude doesn't.
+    For each upper-face vertex the standard deviation over time of the squared distance from ``neutral`` (V,3), true
+    minus predicted, averaged; the signed mean over sequences lets over- and under-acting cancel, the magnitude doesn't.
     """
 
     def liveliness(motion: np.ndarray) -> np.ndarray:
@@ -134,18 +136,22 @@ def closure_recall(
 
 
 def sync_offset(predicted: np.ndarray, true: np.ndarray, fps: float, reach: int = 10) -> float:
-    """Seconds by which the predicted lip gap is late: the shift within ``reach`` frames with the highest correlation."""
+    """Seconds by which the predicted lip gap is late: the shift within ``reach`` frames with the highest
+    correlation.
+    """
     count = min(len(predicted), len(true))
     if count <= 2 * reach:
         raise ValueError(f"A sync offset needs more than {2 * reach} frames, there are {count}.")
-    p, t = np.asarray(predicted[:count]), np.asarray(true[:count])
-    shifts = np.arange(-reach, reach + 1)
+    p, t = np.asarray(predicted)[:count], np.asarray(true)[:count]
+    shifts = range(-reach, reach + 1)
     scores = [correlation(p[max(0, s) : count + min(0, s)], t[max(0, -s) : count - max(0, s)]) for s in shifts]
-    return float(shifts[int(np.nanargmax(scores))] / fps)
+    return (int(np.nanargmax(scores)) - reach) / fps
 
 
 def similarity(points: np.ndarray, onto: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation (2,2) and shift (2,) that bring ``points`` (N,2) closest onto ``onto``, without reflection (Umeyama)."""
+    """Scale, rotation (2,2) and shift (2,) that bring ``points`` (N,2) closest onto ``onto``, without reflection
+    (Umeyama).
+    """
     p, q = points - points.mean(0), onto - onto.mean(0)
     u, sizes, vt = np.linalg.svd(q.T @ p)
     signs = np.array([1.0, np.sign(np.linalg.det(u @ vt))])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The corpus: phones of every source in one set, labels that fit the sound, licences and speakers kept apart."""
 
+import itertools
 import json
 import shutil
 
@@ -17,7 +18,9 @@ from training.corpus.phones import ARPABET, from_arpabet, from_ipa, from_rhvoice
 from training.corpus.voices import VOICES
 
 
-@pytest.mark.parametrize(("name", "phone"), [("ax", "AH"), ("AH0", "AH"), ("pau", "SIL"), ("+NSN+", "SIL"), ("dx", "T")])
+@pytest.mark.parametrize(
+    ("name", "phone"), [("ax", "AH"), ("AH0", "AH"), ("pau", "SIL"), ("+NSN+", "SIL"), ("dx", "T")]
+)
 def test_english_names(name, phone):
     assert from_arpabet(name) == phone
 
@@ -29,14 +32,17 @@ def test_unknown_names_are_errors():
         from_rhvoice("qqq", "ru")
 
 
-@pytest.mark.parametrize(("name", "phone"), [("bb", "B"), ("pp", "P"), ("mm", "M"), ("u0", "UW"), ("pau", "SIL"), ("mj", "M")])
+@pytest.mark.parametrize(
+    ("name", "phone"), [("bb", "B"), ("pp", "P"), ("mm", "M"), ("u0", "UW"), ("pau", "SIL"), ("mj", "M")]
+)
 def test_palatal_letters_keep_their_lips(name, phone):
     assert from_rhvoice(name, "ru") == phone
 
 
 @pytest.mark.parametrize(
     ("ipa", "phones"),
-    [("ˈtʃ", ["CH"]), ("oʊ", ["OW"]), ("y", ["UW"]), ("ɔ̃", ["AO"]), ("pʰ", ["P"]), ("ts", ["T", "S"]), ("˥", []), ("", [])],
+    [("ˈtʃ", ["CH"]), ("oʊ", ["OW"]), ("y", ["UW"]), ("ɔ̃", ["AO"]), ("pʰ", ["P"]), ("ts", ["T", "S"]),
+     ("˥", []), ("", [])],
 )  # fmt: skip
 def test_ipa(ipa, phones):
     assert from_ipa(ipa) == phones
@@ -56,8 +62,8 @@ def test_tidy_leaves_no_gap(steps):
     tidied = tidy(phones, now)
     assert tidied[0][0] == 0
     assert tidied[-1][1] == pytest.approx(now)
-    assert all(a[1] == b[0] for a, b in zip(tidied, tidied[1:], strict=False))
-    assert not any(a[2] == b[2] == "SIL" for a, b in zip(tidied, tidied[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(tidied))
+    assert not any(a[2] == b[2] == "SIL" for a, b in itertools.pairwise(tidied))
 
 
 def test_tidy_refuses_labels_that_run_away_from_the_sound():
@@ -68,7 +74,11 @@ def test_tidy_refuses_labels_that_run_away_from_the_sound():
 
 
 def test_a_stop_gives_the_swallowed_pause_back():
-    assert release_pauses([(0.0, 0.1, "AA"), (0.1, 0.6, "P")]) == [(0.0, 0.1, "AA"), (0.1, 0.48, "SIL"), (0.48, 0.6, "P")]
+    assert release_pauses([(0.0, 0.1, "AA"), (0.1, 0.6, "P")]) == [
+        (0.0, 0.1, "AA"),
+        (0.1, 0.48, "SIL"),
+        (0.48, 0.6, "P"),
+    ]
     assert release_pauses([(0.0, 0.15, "P")]) == [(0.0, 0.15, "P")]
 
 
@@ -114,7 +124,7 @@ def test_real_speech_keeps_tiers_and_speakers_apart(tmp_path):
 
 
 def test_a_malformed_alignment_is_an_error():
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="unpack"):
         real.parse_alignment("0.1:AA")
 
 
@@ -144,7 +154,9 @@ def test_no_voice_is_both_heard_and_tested():
     assert not heard & tested
 
 
-@pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed; see training/corpus/setup_engines.sh")
+@pytest.mark.skipif(
+    shutil.which("flite") is None, reason="flite is not installed; see training/corpus/setup_engines.sh"
+)
 def test_a_tiny_corpus_resumes_and_repeats(tmp_path, monkeypatch):
     folder = tmp_path / "speech"
     folder.mkdir()

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Targets: whatever is said, lips obey. The gap is measured on the blendshapes themselves, not taken from the renderer."""
+"""Targets: whatever is said, lips obey. The gap is measured on the blendshapes themselves, not taken from the
+renderer.
+"""
 
 import numpy as np
 import pytest

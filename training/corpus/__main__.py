@@ -14,7 +14,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse ``arguments`` and build the corpus; 0 when all is done, 1 with a sentence on stderr otherwise."""
-    parser = argparse.ArgumentParser(prog="python -m training.corpus", description="Make or resume the training corpus.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.corpus", description="Make or resume the training corpus."
+    )
     parser.add_argument("--profile", choices=PROFILES, default="small")
     parser.add_argument("--cache", type=Path, default=_ROOT / "training" / "cache", help="where the corpus goes")
     parser.add_argument("--speech", type=Path, default=_ROOT.parent / "shared" / "speech", help="real speech and texts")

@@ -40,8 +40,8 @@ def words_of(text: str) -> list[str]:
 def align(speech: np.ndarray, text: str, language: str = "en") -> list[Phone] | None:
     """Phones of ``speech`` (N,) float32 at 16 kHz reading ``text``, on a 10 ms grid; None when it can't be aligned.
 
-    ``language`` is "en" or an espeak voice, whose IPA spelling makes the dictionary. English words missing in CMUdict are
-    spelled by espeak's American voice.
+    ``language`` is "en" or an espeak voice, whose IPA spelling makes the dictionary. English words missing in
+    CMUdict are spelled by espeak's American voice.
     """
     for beam in (1e-80, 1e-120):
         decoder = _decoder(beam)
@@ -59,7 +59,10 @@ def _entry(decoder: pocketsphinx.Decoder, word: str, language: str) -> str:
             return word
         voice, entry = "gmw/en-US", "oov" + word
     else:  # an entry's name must be plain letters
-        voice, entry = language, "xx" + "".join(chr(97 + n // 16) + chr(97 + n % 16) for n in (language + word).encode())
+        voice, entry = (
+            language,
+            "xx" + "".join(chr(97 + n // 16) + chr(97 + n % 16) for n in (language + word).encode()),
+        )
     if decoder.lookup_word(entry) is None:
         phones = from_ipa(espeak.to_ipa(word, voice))
         if not phones:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """New speakers from old: analysis and resynthesis with WORLD (Morise et al. 2016), timing unchanged.
 
-Synthetic voices speak more flatly than people (pitch deviation within a phrase 1.3-2.5 semitones, readers of LibriSpeech
-3.3), so the pitch range is widened, and the vocal tract is made shorter or longer by warping the spectral envelope.
-Formant factors beyond 0.88-1.17 no longer sound like people.
+Synthetic voices speak more flatly than people (pitch deviation within a phrase 1.3-2.5 semitones, readers of
+LibriSpeech 3.3), so the pitch range is widened, and the vocal tract is made shorter or longer by warping the
+spectral envelope. Formant factors beyond 0.88-1.17 no longer sound like people.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _from_ends(ends: list[tuple[float, str]]) -> list[Phone]:
 
 
 def _flite(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> Speech:
-    """flite's ``-psdur`` prints ``phone:end`` for every phone."""
+    """Flite's ``-psdur`` prints ``phone:end`` for every phone."""
     command = ["flite", "-voice", voice.name, "-psdur", "--setf", f"duration_stretch={1 / rate:.3f}"]
     if voice.name == "kal16":  # the statistical voices make their own pitch
         command += ["--setf", f"int_f0_target_mean={105 * pitch:.1f}"]
@@ -92,12 +92,12 @@ def _flite(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> 
 
 
 def _festival(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> Speech:
-    """festival's Segment relation: ``end colour phone`` per line. Its pitch is left alone."""
+    """Festival's Segment relation: ``end colour phone`` per line. Its pitch is left alone."""
     quoted = text.replace("\\", " ").replace('"', " ")
     (folder / "speech.scm").write_text(
         f"({voice.name})\n(Parameter.set 'Duration_Stretch {1 / rate:.3f})\n"
         f'(set! u (utt.synth (Utterance Text "{quoted}")))\n'
-        "(utt.save.wave u \"speech.wav\" 'riff)\n(utt.save.segs u \"speech.seg\")\n",
+        '(utt.save.wave u "speech.wav" \'riff)\n(utt.save.segs u "speech.seg")\n',
         encoding="ascii",
         errors="ignore",
     )

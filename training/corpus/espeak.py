@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """espeak-ng through its C interface: sound, phoneme times, and phonetic spelling of any language it knows.
 
-espeak-ng is a GPL program used as a tool. Its voiceless stops begin at the burst: the silent closure before it, which is
-when lips are shut for [p], sits in the previous phone and is moved to the stop here.
+espeak-ng is a GPL program used as a tool. Its voiceless stops begin at the burst: the silent closure before it,
+which is when lips are shut for [p], sits in the previous phone and is moved to the stop here.
 """
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 from functools import lru_cache
 
 import numpy as np
@@ -98,7 +99,7 @@ def synthesise(voice: str, text: str, rate: float, pitch: float, liveliness: flo
     if any("(" in name for _, name in marks):
         raise ValueError("espeak-ng fell back on another language for a part of the text.")
     phones: list[Phone] = []
-    for (start, symbols), (end, _) in zip(marks, marks[1:], strict=False):
+    for (start, symbols), (end, _) in itertools.pairwise(marks):
         names = from_ipa(symbols)
         if not names:  # a pause; or, when short, a glide or a tone that belongs to the phone before
             pause = not symbols.strip("_ ") and (end - start > _SHORTEST_PAUSE or end == marks[-1][0])

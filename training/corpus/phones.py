@@ -12,9 +12,11 @@ import unicodedata
 
 Phone = tuple[float, float, str]
 
-ARPABET = frozenset(
-    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split()
-)
+ARPABET = frozenset([
+    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
+    "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z",
+    "ZH",
+])  # fmt: skip
 VOICELESS_STOPS = frozenset(("P", "T", "K", "CH"))
 STOPS = VOICELESS_STOPS | {"B", "D", "G", "JH"}
 
@@ -94,8 +96,8 @@ def from_ipa(symbols: str) -> list[str]:
 def tidy(phones: list[Phone], seconds: float, tolerance: float = 0.02) -> list[Phone]:
     """Phones made gapless from 0 to ``seconds``, neighbouring silences merged.
 
-    Raises ValueError when the labels end more than ``tolerance`` seconds from the end of the audio: labels that run away
-    from the sound teach the wrong lips (RHVoice above rate 1 does this).
+    Raises ValueError when the labels end more than ``tolerance`` seconds from the end of the audio: labels that run
+    away from the sound teach the wrong lips (RHVoice above rate 1 does this).
     """
     if not phones:
         raise ValueError("There are no phones.")

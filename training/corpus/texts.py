@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the synthetic voices say: English sentences, sentences full of lips, and other languages.
 
-English comes from ``sentences.tsv`` and ``minimal_pairs.tsv`` of the speech folder, other languages from Debian's fortune
-files where they are installed, or from small grammars of our own.
+English comes from ``sentences.tsv`` and ``minimal_pairs.tsv`` of the speech folder, other languages from Debian's
+fortune files where they are installed, or from small grammars of our own.
 """
 
 from __future__ import annotations
@@ -53,17 +53,25 @@ _CARRIERS = (
     "The word is {a}, the other is {b}.",
     "Please write {a} again, and then {b}.",
 )
-_NAMES = "Bob Betty Molly Pam Barbara Peter Tim Fiona Victor Mabel Bill Emma Philip Eve Pepe Mama".split()
-_VERBS = "brought moved bumped swapped pushed proved fixed wiped moved mopped shipped bombed leave save give".split()[:12]
-_THINGS = (
-    "five big pumpkins,the brown paper bag,some warm bread,my broom,a beautiful map,the wooden whip,a purple vase,"
-    "four wet umbrellas,the baby's bib,a fabulous film,the lamp,seven maple beams,the whole problem,her mobile phone,"
-    "a bowl of whipped cream,the first page,every apple,both beavers"
-).split(",")
-_PLACES = (
-    "before breakfast,from Memphis to Boston,in the empty room,above the bumpy ramp,by the swamp,for Bobby's mum,"
-    "to the pub,without a map,on Wednesday,at half past five,from a bamboo boat,with help from above"
-).split(",")
+_NAMES = [
+    "Bob", "Betty", "Molly", "Pam", "Barbara", "Peter", "Tim", "Fiona", "Victor", "Mabel", "Bill", "Emma",
+    "Philip", "Eve", "Pepe", "Mama",
+]  # fmt: skip
+_VERBS = [
+    "brought", "moved", "bumped", "swapped", "pushed", "proved", "fixed", "wiped", "moved", "mopped", "shipped",
+    "bombed",
+]  # fmt: skip
+_THINGS = [
+    "five big pumpkins", "the brown paper bag", "some warm bread", "my broom", "a beautiful map",
+    "the wooden whip", "a purple vase", "four wet umbrellas", "the baby's bib", "a fabulous film", "the lamp",
+    "seven maple beams", "the whole problem", "her mobile phone", "a bowl of whipped cream", "the first page",
+    "every apple", "both beavers",
+]  # fmt: skip
+_PLACES = [
+    "before breakfast", "from Memphis to Boston", "in the empty room", "above the bumpy ramp", "by the swamp",
+    "for Bobby's mum", "to the pub", "without a map", "on Wednesday", "at half past five",
+    "from a bamboo boat", "with help from above",
+]  # fmt: skip
 
 
 def lip_sentence(pairs: list[tuple[str, str]], rng: np.random.Generator) -> str:
@@ -94,7 +102,7 @@ _GRAMMARS = {
     "cmn": (
         "wo3 men5,ta1 de5 peng2 you5,wo3 ma1 ma5,lao3 shi1,na4 ge4 yi1 sheng1,xiao3 ming2,wo3 ba4 ba5,xue2 sheng1 men5,"
         "ni3 de5 mei4 mei5,zhe4 wei4 xian1 sheng5,ta1 gang1 gang1,bian4 min2 dian4 de5 lao3 ban3",
-        "jin1 tian1,ming2 tian1 shang4 wu3,mei3 ge4 zhou1 mo4,wan3 shang5,qu4 nian2 dong1 tian1,chang2 chang2,zuo2 tian1",
+        "jin1 tian1,ming2 tian1 shang4 wu3,mei3 ge4 zhou1 mo4,wan3 shang5,qu4 nian2 dong1 tian1,chang2 chang2",
         "zai4 gong1 yuan2 li3,zai4 jia1,zai4 bei3 jing1,zai4 fan4 dian4,zai4 tu2 shu1 guan3,zai4 huo3 che1 zhan4",
         "mai3 ping2 guo3,kan4 dian4 ying3,he1 cha2,pao3 bu4,chi1 mian4 bao1,xie3 xin4,mai4 pu2 tao5,ting1 yin1 yue4,"
         "deng3 peng2 you5,zuo4 wan3 fan4,fang4 feng1 zheng5,xue2 ying1 yu3,pai1 zhao4 pian4,mo2 mian4 fen3",

@@ -28,13 +28,14 @@ class Voice:
 
 
 # espeak-ng's formant voices: one timbre family, but the variants differ in vocal tract, tilt and pitch
-_ESPEAK_VARIANTS = (
-    "f1 f2 f3 f4 f5 m1 m2 m3 m4 m5 m6 m7 m8 klatt klatt2 klatt3 klatt4 Andy Annie Gene Lee Mario belinda "
-    "caleb david iven michael pablo"
-).split()
+_ESPEAK_VARIANTS = [
+    "f1", "f2", "f3", "f4", "f5", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "klatt", "klatt2", "klatt3",
+    "klatt4", "Andy", "Annie", "Gene", "Lee", "Mario", "belinda", "caleb", "david", "iven", "michael", "pablo",
+]  # fmt: skip
 _ESPEAK_ACCENTS = ("gmw/en-US", "gmw/en", "gmw/en-GB-scotland", "gmw/en-GB-x-rp")
 _ESPEAK_FOREIGN = {
-    "gmw/de": "de", "roa/es": "es", "roa/fr": "fr", "roa/it": "it", "zle/ru": "ru", "sit/cmn-Latn-pinyin": "cmn", "roa/pt-BR": "pt",
+    "gmw/de": "de", "roa/es": "es", "roa/fr": "fr", "roa/it": "it", "zle/ru": "ru",
+    "sit/cmn-Latn-pinyin": "cmn", "roa/pt-BR": "pt",
 }  # fmt: skip
 
 

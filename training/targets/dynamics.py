@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From wishes to movement: coarticulation, undershoot, inertia, and the closures that no speaker leaves out.
 
-The method is Cohen and Massaro's (1993): each segment holds a dominance over each articulator that decays before and after
-it, and the movement is the dominance-weighted mean of the targets,
+The method is Cohen and Massaro's (1993): each segment holds a dominance over each articulator that decays before and
+after it, and the movement is the dominance-weighted mean of the targets,
     F(t) = sum_s D_s(t) T_s / sum_s D_s(t),   D_s(t) = alpha_s exp(-distance(t, s) / tau).
-Two things are added. Vowels shorter than usual weigh less, which is undershoot (Lindblom 1963). And bilabials and labiodentals
-are not blended but imposed: a closure is a constraint, not a wish (JALI 2016).
+Two things are added. Vowels shorter than usual weigh less, which is undershoot (Lindblom 1963). And bilabials and
+labiodentals are not blended but imposed: a closure is a constraint, not a wish (JALI 2016).
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Movement:
 def segments_of(phones: list[Phone], how: Dynamics) -> list[Phone]:
     """Phones as segments with one target each; unknown names raise KeyError.
 
-    Diphthongs become two vowels. A pause becomes rest and, before speech goes on, the posture of drawing breath ("PREP");
-    a pause too short for both leaves the mouth alone and is left out.
+    Diphthongs become two vowels. A pause becomes rest and, before speech goes on, the posture of drawing breath
+    ("PREP"); a pause too short for both leaves the mouth alone and is left out.
     """
     out: list[Phone] = []
     for i, (start, end, name) in enumerate(phones):
@@ -127,11 +127,11 @@ def move(phones: list[Phone], how: Dynamics, openness: np.ndarray, pace: float =
             ("spread", target.spread, target.shape_weight, how.shape_before, how.shape_after),
             ("speech", 0.0 if silent else 1.0, 1.0, how.rest_before, how.rest_after),
         )
-        if name in BILABIALS or name in LABIODENTALS:  # imposed below, not blended
-            wishes = tuple(w for w in wishes if w[0] != "gap")
         for channel, value, weight, before, after in wishes:
             if silent:
                 before, after = how.rest_before, how.rest_after
+            if channel == "gap" and name in BILABIALS | LABIODENTALS:
+                continue  # imposed below, not blended
             dominance = weight * pull * np.exp(-(ahead / before + behind / after) * pace)
             totals[channel][first:last] += dominance * value
             weights[channel][first:last] += dominance

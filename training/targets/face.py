@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From jaw, lip gap and lip shape to ARKit weights, through the measured geometry of the blendshapes.
 
-Blendshapes are linear, so the vertical gap between the inner lips is the neutral gap plus a sum of weights times constants.
-The constants are measured on the FLAME template with the three inner-lip landmark pairs (13-14, 82-87, 312-317 of MediaPipe);
-a test measures them again. Given a wished gap, the jaw does its share and the lips do the exact rest.
+Blendshapes are linear, so the vertical gap between the inner lips is the neutral gap plus a sum of weights times
+constants. The constants are measured on the FLAME template with the three inner-lip landmark pairs (13-14, 82-87,
+312-317 of MediaPipe); a test measures them again. Given a wished gap, the jaw does its share and the lips do the
+exact rest.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ LIP_REACH = 0.9  # the largest weight of lowerDown and upperUp
 def weights_of(move: Movement, lips: float, asymmetry: np.ndarray) -> np.ndarray:
     """ARKit weights (T,K) float32 in 0..1, in the order of ``NAMES``.
 
-    ``lips`` scales shapes other than the gap (rounding, spreading); ``asymmetry`` (4,) is left minus right of lowerDown,
-    upperUp, stretch and smile, as a share.
+    ``lips`` scales shapes other than the gap (rounding, spreading); ``asymmetry`` (4,) is left minus right of
+    lowerDown, upperUp, stretch and smile, as a share.
     """
     w = {name: np.zeros_like(move.jaw) for name in NAMES}
     free = 1 - move.shut

@@ -5,15 +5,15 @@ Sources
     [KLL] Keating, Lindblom, Lubker, Kreiman 1994, "Variability in jaw height for segments in English and Swedish",
           J. Phonetics 22: the jaw is highest and least variable in s, then t d f; lower in b k l; lowest in h and open
           vowels.
-    [CM]  Cohen, Massaro 1993, "Modeling coarticulation in synthetic visual speech": a dominance per segment and articulator;
-          rounding has long, tongue consonants have short or no dominance over the lips.
-    [JALI] Edwards, Landreth, Fiume, Singh 2016, "JALI", ACM TOG 35(4): bilabials close, labiodentals touch, sibilants bring
-          the teeth together; lip-heavy sounds (UW OW OY W SH ZH CH JH) start early and end late; tongue-only sounds
-          (L N T D G K NG) leave the lips alone.
-    [FB]  Fromkin 1964 and Abry, Boe 1986 on lip shapes: lip area ordered u < y < o < i < e < a; width least for w and u,
-          largest for i; protrusion of sh like that of rounded vowels but with parted lips.
-    [GRID] level of the lip gaps (vowels 7-15 mm on a head 89 mm wide at the outer eye corners, alveolars about 8, at rest
-          0-0.5) read off the curves of six GRID speakers and one broadcast speaker used for development.
+    [CM]  Cohen, Massaro 1993, "Modeling coarticulation in synthetic visual speech": a dominance per segment and
+          articulator; rounding has long, tongue consonants have short or no dominance over the lips.
+    [JALI] Edwards, Landreth, Fiume, Singh 2016, "JALI", ACM TOG 35(4): bilabials close, labiodentals touch,
+          sibilants bring the teeth together; lip-heavy sounds (UW OW OY W SH ZH CH JH) start early and end late;
+          tongue-only sounds (L N T D G K NG) leave the lips alone.
+    [FB]  Fromkin 1964 and Abry, Boe 1986 on lip shapes: lip area ordered u < y < o < i < e < a; width least for w
+          and u, largest for i; protrusion of sh like that of rounded vowels but with parted lips.
+    [GRID] level of the lip gaps (vowels 7-15 mm on a head 89 mm wide at the outer eye corners, alveolars about 8, at
+          rest 0-0.5) read off the curves of six GRID speakers and one broadcast speaker used for development.
 
 Orders are from the literature, the figures in millimetres are this project's.
 """

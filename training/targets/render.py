@@ -44,9 +44,9 @@ def render(
     """ARKit weights (T,K) float32 for ``phones`` (start s, end s, ARPABET or SIL), names in ``NAMES``.
 
     Frame i shows the face at time i/fps; T covers the last phone's end. ``energy`` is the loudness every 10 ms in dB
-    relative to the clip's speech level; None means even loudness. Seed 0 renders the mean face; any other draws a speaker:
-    how far jaw and lips go, a lopsided mouth, a slow wander. Raises ValueError for an unknown style, KeyError for an
-    unknown phone.
+    relative to the clip's speech level; None means even loudness. Seed 0 renders the mean face; any other draws a
+    speaker: how far jaw and lips go, a lopsided mouth, a slow wander. Raises ValueError for an unknown style,
+    KeyError for an unknown phone.
     """
     if isinstance(style, str):
         if style not in STYLES:
