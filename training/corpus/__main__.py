@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Command line: ``python -m training.corpus --profile small|full``."""
+"""Command line: ``python -m training.corpus --profile small|cpu|full``."""
 
 from __future__ import annotations
 

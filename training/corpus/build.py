@@ -39,7 +39,11 @@ class Profile:
     real_clips: int | None
 
 
-PROFILES = {"small": Profile(0.35, 2.0, 300), "full": Profile(17.0, 30.0, None)}
+PROFILES = {
+    "small": Profile(0.35, 2.0, 300),
+    "cpu": Profile(10.0, 30.0, None),
+    "full": Profile(17.0, 30.0, None),
+}
 
 
 def build(cache: Path, speech_folder: Path, profile: Profile, seed: int = 0) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The synthetic voices, how often each speaks, and what their makers allow.
 
-Left out on purpose: RHVoice voices under CC BY-NC or NC-SA (lyubov, evgeniy, artemiy, arina, mikhail ...), MBROLA
-(not in sold products), festvox rab and don (need a non-commercial lexicon).
+Left out on purpose: RHVoice voices that forbid commerce or changes (lyubov, evgeniy, artemiy, arina, mikhail ...) or ask
+for share-alike (Leticia-F123), MBROLA (not in sold products), festvox rab and don (need a non-commercial lexicon).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _espeak_voices() -> list[Voice]:
         for i, variant in enumerate(_ESPEAK_VARIANTS)
     ]
     foreign = [
-        Voice("espeak", f"{voice}+{_ESPEAK_VARIANTS[(7 * i + 3 * k) % len(_ESPEAK_VARIANTS)]}", language, 0.35)
+        Voice("espeak", f"{voice}+{_ESPEAK_VARIANTS[(7 * i + 3 * k) % len(_ESPEAK_VARIANTS)]}", language, 0.4)
         for i, (voice, language) in enumerate(_ESPEAK_FOREIGN.items())
         for k in range(2)
     ]
@@ -66,7 +66,6 @@ VOICES: tuple[Voice, ...] = (
     Voice("rhvoice", "anna", "ru", 0.9),
     Voice("rhvoice", "elena", "ru", 0.9),
     Voice("rhvoice", "irina", "ru", 0.9),
-    Voice("rhvoice", "Leticia-F123", "pt", 1.4),
     Voice("pico", "de-DE", "de", 1.1, aligner="gmw/de"),
     Voice("pico", "es-ES", "es", 1.1, aligner="roa/es"),
     Voice("pico", "fr-FR", "fr", 1.1, aligner="roa/fr"),
