@@ -84,7 +84,7 @@ def from_strip(strip: Any | None, fps: float) -> AudioSource:
         raise AudioError("No speech is chosen; select a sound strip in the sequencer.")
     if strip.sound is None:
         raise AudioError(f"The strip “{strip.name}” has no sound; choose another one.")
-    if len(strip.retiming_keys) > 2 or any(key.type != "SPEED" for key in strip.retiming_keys):
+    if len(strip.retiming_keys) > 0:
         raise AudioError(f"The strip “{strip.name}” is retimed; reset its retiming, or render it to a sound file.")
     times = times_of(strip, fps)
     heard_from = max(times.first_sample, times.left)

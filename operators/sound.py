@@ -34,7 +34,7 @@ def place(scene: bpy.types.Scene, source: AudioSource, start_frame: float, undo:
     if new_sound is not None:
         undo.callback(_remove_unused_sound, new_sound.name)
     undo.callback(editor.strips.remove, strip)
-    strip.sound_offset = (whole - start_frame) / fps
+    strip.sound_offset = (start_frame - whole) / fps
     strip.channel = _free_channel(editor, strip)
 
 

@@ -30,5 +30,5 @@ def times_of(strip: Any, fps: float) -> StripTimes:
         content, trimmed = strip.content_start, strip.content_trim_start
     else:  # Blender 4.5 and 5.0
         content, trimmed = strip.frame_start, strip.animation_offset_start
-    # The sound offset is in seconds: the sound runs ahead of its strip by that much.
-    return StripTimes(content - trimmed - strip.sound_offset * fps, *span_of(strip))
+    # The sound offset is in seconds: the sound comes that much later than its strip.
+    return StripTimes(content - trimmed + strip.sound_offset * fps, *span_of(strip))

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Speech from files, strips and datablocks, and the strip that makes it heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+import soundfile
+from heads import fit_of, largest_error, made_up_head
+from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
+from wav2sem_lipsync.operators import audio_source
+from wav2sem_lipsync.operators.strip_times import times_of
+
+EXACT = 2e-5  # metres
+
+
+@pytest.fixture
+def click_file(tmp_path: Path) -> Path:
+    """Two seconds of quiet noise with a click at exactly 1 s."""
+    samples = np.random.default_rng(0).normal(size=32000) * 0.01
+    samples[16000:16010] = 0.9
+    soundfile.write(tmp_path / "click.wav", samples, 16000)
+    return tmp_path / "click.wav"
+
+
+def heard_click(folder: Path) -> float:
+    """Seconds from scene frame 1 to the first click in Blender's own mixdown."""
+    scene = bpy.context.scene
+    scene.frame_start, scene.frame_end = 1, 200
+    path = folder / "mixdown.wav"
+    bpy.ops.sound.mixdown(
+        filepath=str(path), container="WAV", codec="PCM", format="S16", channels="MONO", mixrate=48000
+    )
+    samples, rate = soundfile.read(path)
+    return float(np.flatnonzero(np.abs(samples) > 0.4)[0] / rate)
+
+
+def strips() -> list[Any]:
+    return list(bpy.context.scene.sequence_editor.strips_all)
+
+
+def add_strip(path: Path, frame: int) -> Any:
+    scene = bpy.context.scene
+    if scene.sequence_editor is None:
+        scene.sequence_editor_create()
+    return scene.sequence_editor.strips.new_sound("line", str(path), 3, frame)
+
+
+def set_handles(strip: Any, left: int, right: int) -> None:
+    if hasattr(strip, "left_handle"):
+        strip.left_handle, strip.right_handle = left, right
+    else:
+        strip.frame_final_start, strip.frame_final_end = left, right
+
+
+@pytest.mark.parametrize("start", [1.0, 25.0, 11.4, 1.96])
+@pytest.mark.parametrize("rate", [(24, 1.001), (30, 1.0)])
+def test_speech_is_heard_at_the_start_frame(
+    start: float, rate: tuple[int, float], click_file: Path, settings: Any, tmp_path: Path
+) -> None:
+    scene = bpy.context.scene
+    scene.render.fps, scene.render.fps_base = rate
+    made_up_head()
+    settings.audio_path, settings.start_frame = str(click_file), start
+    bpy.ops.wav2sem.generate_lipsync()
+    (strip,) = strips()
+    assert strip.channel == 1
+    fps = rate[0] / rate[1]
+    assert times_of(strip, fps).first_sample == pytest.approx(start, abs=1e-3)
+    assert heard_click(tmp_path) == pytest.approx((start - 1) / fps + 1.0, abs=2e-3)
+    assert (scene.sync_mode, scene.use_audio_scrub) == ("AUDIO_SYNC", True)
+
+
+def test_a_second_bake_adds_no_second_strip(settings: Any) -> None:
+    made_up_head()
+    for _ in range(2):
+        bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 1
+    assert len(bpy.data.sounds) == 1
+    settings.start_frame = 30
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 2
+    assert len(bpy.data.sounds) == 1
+    assert len({strip.channel for strip in strips()}) == 2, "strips that overlap need channels of their own"
+
+
+def test_users_strips_keep_their_channels(settings: Any, click_file: Path) -> None:
+    made_up_head()
+    music = add_strip(click_file, 1)
+    music.channel = 1
+    bpy.ops.wav2sem.generate_lipsync()
+    assert sorted((strip.name, strip.channel) for strip in strips()) == [("babble.wav", 2), ("line", 1)]
+
+
+def test_scene_is_lengthened_but_never_shortened(settings: Any) -> None:
+    made_up_head()
+    bpy.context.scene.frame_end = 1000
+    bpy.ops.wav2sem.generate_lipsync()
+    assert bpy.context.scene.frame_end == 1000
+
+
+def model_on(toy_folder: Path, samples: np.ndarray) -> Any:
+    return LipSyncModel.load(toy_folder).run(Speech(samples.astype(np.float32)))
+
+
+def test_strip_is_heard_as_trimmed_and_where_it_lies(
+    settings: Any, toy_folder: Path, speech_file: Path, babble: np.ndarray
+) -> None:
+    head = made_up_head()
+    strip = add_strip(speech_file, 30)
+    set_handles(strip, 42, 78)  # 0.5 s to 2 s of the file at 24 fps
+    settings.source = "STRIP"
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 1
+    data = head.data.shape_keys.animation_data
+    assert data.action.frame_range[0] == 42
+    written = soundfile.read(speech_file, dtype="float32")[0]
+    assert largest_error(head, model_on(toy_folder, written[8000:32000]), fit_of(head), 42) < EXACT
+
+
+def test_strip_between_frames(settings: Any, toy_folder: Path, speech_file: Path) -> None:
+    head = made_up_head()
+    strip = add_strip(speech_file, 30)
+    strip.sound_offset = 0.5 / 24
+    settings.source = "STRIP"
+    bpy.ops.wav2sem.generate_lipsync()
+    assert head.data.shape_keys.animation_data.action.frame_range[0] == 31
+    spoken = soundfile.read(speech_file, dtype="float32")[0]
+    heard = spoken[: round((times_of(strip, 24).right - 30.5) / 24 * 16000)]
+    assert largest_error(head, model_on(toy_folder, heard), fit_of(head), 30.5) < EXACT
+
+
+@pytest.mark.parametrize(("trim", "offset"), [(0, 0.0), (0, 0.25), (0, -0.02), (6, 0.0), (6, 0.25)])
+def test_times_of_a_strip_are_blenders_own(trim: int, offset: float, click_file: Path, tmp_path: Path) -> None:
+    strip = add_strip(click_file, 10)
+    strip.sound_offset = offset
+    if trim:
+        setattr(strip, "content_trim_start" if hasattr(strip, "content_trim_start") else "animation_offset_start", trim)
+    first = times_of(strip, 24).first_sample
+    assert heard_click(tmp_path) == pytest.approx((first - 1) / 24 + 1.0, abs=2e-3)
+
+
+def test_strip_by_name_and_active_strip(click_file: Path, speech_file: Path) -> None:
+    scene = bpy.context.scene
+    one, two = add_strip(click_file, 1), add_strip(speech_file, 1)
+    assert audio_source.find_strip(scene, "") is None
+    assert audio_source.find_strip(scene, two.name) == two
+    scene.sequence_editor.active_strip = one
+    assert audio_source.find_strip(scene, "") == one
+    assert audio_source.find_strip(scene, "gone") is None
+
+
+def test_retimed_strip_is_refused() -> None:
+    # A stand-in: adding retiming keys without a window crashes Blender 4.5.
+    strip = SimpleNamespace(name="line", sound=object(), retiming_keys=[1, 2, 3])
+    with pytest.raises(AudioError, match="retimed"):
+        audio_source.from_strip(strip, 24)
+
+
+def test_packed_sound_needs_no_file(settings: Any, speech_file: Path, tmp_path: Path, babble: np.ndarray) -> None:
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(speech_file.read_bytes())
+    sound = bpy.data.sounds.load(str(copy))
+    sound.pack()
+    copy.unlink()
+    head = made_up_head()
+    settings.source, settings.sound = "SOUND", sound
+    bpy.ops.wav2sem.generate_lipsync()
+    (strip,) = strips()
+    assert strip.sound == sound
+    assert list(bpy.data.sounds) == [sound]
+    assert head.data.shape_keys.animation_data.action
+
+
+def test_sound_datablock_is_shared_not_doubled(settings: Any, speech_file: Path) -> None:
+    sound = bpy.data.sounds.load(str(speech_file))
+    made_up_head()
+    settings.source, settings.sound = "SOUND", sound
+    bpy.ops.wav2sem.generate_lipsync()
+    assert [strip.sound for strip in strips()] == [sound]
+    assert len(bpy.data.sounds) == 1
+
+
+def test_packed_garbage_is_named_by_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "noise.wav").write_bytes(b"not a sound" * 50)
+    sound = bpy.data.sounds.load(str(tmp_path / "noise.wav"))
+    sound.pack()
+    with pytest.raises(AudioError, match=r"noise\.wav") as caught:
+        audio_source.from_sound(sound).read()
+    assert "/tmp" not in str(caught.value).replace(str(tmp_path), "")
+
+
+def test_path_relative_to_the_blend_file(settings: Any, speech_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "line.wav").write_bytes(speech_file.read_bytes())
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    head = made_up_head()
+    settings = bpy.context.scene.wav2sem_lipsync
+    settings.audio_path = "//line.wav"
+    bpy.ops.wav2sem.generate_lipsync()
+    assert head.data.shape_keys
+    assert bpy.data.sounds[0].filepath == "//line.wav"

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""bake.py without a window: exit codes, one JSON line, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import bake
+import bpy
+import pytest
+from conftest import ROOT
+from heads import evaluated, fingerprint, made_up_head
+from wav2sem_lipsync.operators import command_line
+
+
+@pytest.fixture
+def shot(tmp_path: Path) -> Path:
+    """A .blend with a head, in a folder whose name is no identifier."""
+    folder = tmp_path / "shot 1 (é)"
+    folder.mkdir()
+    made_up_head()
+    bpy.ops.wm.save_as_mainfile(filepath=str(folder / "shot.blend"))
+    return folder / "shot.blend"
+
+
+def arguments(shot: Path, speech: Path, toy: Path, **changes: str) -> list[str]:
+    options = {
+        "audio": str(speech),
+        "object": "Head",
+        "output": str(shot.with_name("out.blend")),
+        "model": str(toy),
+    } | changes
+    return [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
+
+
+def last_line(text: str) -> dict[str, Any]:
+    return json.loads([line for line in text.splitlines() if line.startswith("{")][-1])
+
+
+def run(*parts: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *parts], capture_output=True, text=True, timeout=120, cwd=ROOT.parent, check=False
+    )
+
+
+def test_as_a_program(shot: Path, speech_file: Path, toy_folder: Path) -> None:
+    before = shot.read_bytes()
+    done = run(str(ROOT / "bake.py"), str(shot), "--", *arguments(shot, speech_file, toy_folder))
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("{")] == [done.stdout.splitlines()[-1]]
+    line = last_line(done.stdout)
+    assert line["ok"]
+    assert line["moves"]
+    assert line["keys"] > 100
+    assert "Listening to the speech" in done.stderr
+    assert shot.read_bytes() == before
+    assert sorted(path.name for path in shot.parent.iterdir()) == ["out.blend", "shot.blend"]
+    bpy.ops.wm.open_mainfile(filepath=str(shot.with_name("out.blend")))
+    head = bpy.data.objects["Head"]
+    assert head.data.shape_keys.animation_data.action.name == "Head Lip Sync"
+    assert abs(evaluated(head, 13) - evaluated(head, 500)).max() > 1e-3
+    assert len(bpy.context.scene.sequence_editor.strips_all) == 1
+
+
+def test_failure_as_a_program(shot: Path, tmp_path: Path, toy_folder: Path) -> None:
+    done = run(str(ROOT / "bake.py"), str(shot), "--", *arguments(shot, tmp_path / "none.wav", toy_folder))
+    assert done.returncode == 1
+    assert "no sound file" in last_line(done.stdout)["error"]
+    assert "Error: There is no sound file" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not shot.with_name("out.blend").exists()
+
+
+def test_wrong_usage_as_a_program() -> None:
+    done = run(str(ROOT / "bake.py"), "--", "--audio", "a.wav")
+    assert done.returncode == 2
+    assert "--object" in done.stderr
+
+
+BAD = {
+    "no audio": ({"audio": "/nowhere/a.wav"}, "no sound file"),
+    "no object": ({"object": "Hed"}, "no object “Hed”"),
+    "no mesh": ({"object": "Lamp"}, "not a mesh"),
+    "no folder": ({"output": "/nowhere/out.blend"}, "cannot be written"),
+    "no blend": ({"output": "out.mp4"}, "end in .blend"),
+    "no model": ({"model": "/nowhere"}, "model"),
+    "no style": ({"style": "opera"}, "style"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_failure_is_one_sentence(
+    name: str, shot: Path, speech_file: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT")))
+    changes, words = BAD[name]
+    before = fingerprint()
+    assert bake.main(arguments(shot, speech_file, toy_folder, **changes)) == 1
+    out, _ = capfd.readouterr()
+    error = last_line(out)["error"]
+    assert words in error
+    assert error.endswith(".")
+    assert fingerprint() == before
+    assert [path.name for path in shot.parent.iterdir()] == ["shot.blend"]
+
+
+def test_disk_that_cannot_be_written(
+    shot: Path, speech_file: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A folder stands where the file should be; unlike permissions this stops an administrator too."""
+    shot.with_name("out.blend").mkdir()
+    assert bake.main(arguments(shot, speech_file, toy_folder)) == 1
+    assert "cannot be written" in last_line(capfd.readouterr().out)["error"]
+
+
+def test_save_that_breaks_off_leaves_no_piece(
+    shot: Path,
+    speech_file: Path,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    shot.with_name("out.blend").write_text("yesterday's")
+    monkeypatch.setattr(os, "replace", full)
+    assert bake.main(arguments(shot, speech_file, toy_folder)) == 1
+    assert "disk full" in last_line(capfd.readouterr().out)["error"]
+    assert shot.with_name("out.blend").read_text() == "yesterday's"
+    assert sorted(path.name for path in shot.parent.iterdir()) == ["out.blend", "shot.blend"]
+
+
+def test_file_that_is_no_blend(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.blend").write_text("no blend")
+    parts = ["--audio", "a.wav", "--object", "Head", "--output", str(tmp_path / "out.blend")]
+    assert bake.main([str(tmp_path / "bad.blend"), *parts]) == 1
+    assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
+
+
+def test_options_reach_the_bake(shot: Path, speech_file: Path, toy_folder: Path) -> None:
+    options = arguments(shot, speech_file, toy_folder, start_frame="20.5", tolerance="0.05", style="broad")
+    assert bake.main([*options, "--nla"]) == 0
+    data = bpy.data.objects["Head"].data.shape_keys.animation_data
+    assert data.action is None
+    action = data.nla_tracks[0].strips[0].action
+    assert action.frame_range[0] == 21
+    curve = action.layers[0].strips[0].channelbag(action.slots[0]).fcurves[0]
+    assert len(curve.keyframe_points) < 70
+
+
+def test_command_of_blender(shot: Path, speech_file: Path, toy_folder: Path) -> None:
+    """`blender --command lipsync` calls this very function."""
+    assert command_line._command is not None
+    assert command_line.main([str(shot), *arguments(shot, speech_file, toy_folder)]) == 0
+
+
+def test_bake_py_needs_no_identifier_for_a_folder(tmp_path: Path) -> None:
+    link = tmp_path / "my-add on 2"
+    link.symlink_to(ROOT, target_is_directory=True)
+    done = run(str(link / "bake.py"), "--", "--help")
+    assert done.returncode == 0
+    assert "--audio" in done.stdout

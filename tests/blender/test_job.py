@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The worker thread: progress, cancel in the middle, and the operator's modal loop, which a window would drive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import bpy
+import pytest
+from heads import fingerprint, made_up_head
+from wav2sem_lipsync.inference import AudioError, Cancelled
+from wav2sem_lipsync.operators import generate_lipsync, job
+from wav2sem_lipsync.operators.generate_lipsync import LIPSYNC_OT_generate
+from wav2sem_lipsync.operators.readiness import disabled_reason
+
+TIMER = SimpleNamespace(type="TIMER", value="NOTHING")
+ESC = SimpleNamespace(type="ESC", value="PRESS")
+MOUSE = SimpleNamespace(type="MOUSEMOVE", value="NOTHING")
+
+
+@pytest.fixture(autouse=True)
+def no_job_left() -> Iterator[None]:
+    yield
+    job.finish()
+
+
+class Button:
+    """The operator as a window drives it: its own methods on a plain object, since background Blender runs no modal."""
+
+    _timer = None
+
+    def __init__(self, work: Callable[..., Any] | None = None) -> None:
+        self.reports: list[tuple[set[str], str]] = []
+        self._task = generate_lipsync.task_from_settings(bpy.context)
+        self.running = job.start(work or self._task.compute)
+
+    def report(self, level: set[str], message: str) -> None:
+        self.reports.append((level, message))
+
+    def until_done(self) -> set[str]:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            result = self.modal(bpy.context, TIMER)
+            if result & {"FINISHED", "CANCELLED"}:
+                return result
+            time.sleep(0.005)
+        raise AssertionError("the job did not end")
+
+
+for _name in ("modal", "cancel", "_write", "_failed", "_tell", "_show", "_stop"):
+    setattr(Button, _name, LIPSYNC_OT_generate.__dict__[_name])
+
+
+def state() -> Any:
+    return bpy.context.window_manager.wav2sem_job
+
+
+def test_modal_run_to_the_end(settings: Any) -> None:
+    head = made_up_head()
+    button = Button()
+    assert button.until_done() == {"FINISHED"}
+    assert head.data.shape_keys.animation_data.action
+    assert button.reports[0][0] == {"INFO"}
+    assert not state().running
+    assert job.current() is None
+
+
+def waits(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> None:
+    progress(0.4, "Waiting")
+    while not cancelled():
+        time.sleep(0.002)
+    raise Cancelled("Cancelled; nothing was changed.")
+
+
+@pytest.mark.parametrize("by", ["escape", "button"])
+def test_cancel_in_the_middle_changes_nothing(by: str, settings: Any) -> None:
+    made_up_head()
+    before = fingerprint()
+    button = Button(waits)
+    while state().stage != "Waiting":
+        assert button.modal(bpy.context, TIMER) == {"PASS_THROUGH"}
+        time.sleep(0.005)
+    assert state().running
+    assert state().progress == pytest.approx(0.4)
+    assert state().seconds_left >= 0
+    assert button.modal(bpy.context, MOUSE) == {"PASS_THROUGH"}, "the interface stays usable"
+    if by == "escape":
+        button.modal(bpy.context, ESC)
+    else:
+        assert bpy.ops.wav2sem.cancel_lipsync() == {"FINISHED"}
+    assert button.until_done() == {"CANCELLED"}
+    assert fingerprint() == before
+    assert (state().level, state().message) == ("INFO", "Cancelled; nothing was changed.")
+    assert not state().running
+
+
+def test_cancel_without_a_job_says_why() -> None:
+    with pytest.raises(RuntimeError, match="No lip sync is being generated"):
+        bpy.ops.wav2sem.cancel_lipsync()
+
+
+def test_only_one_job_at_a_time(settings: Any) -> None:
+    made_up_head()
+    button = Button(waits)
+    assert "being generated" in disabled_reason(bpy.context)
+    with pytest.raises(RuntimeError, match="being generated"):
+        bpy.ops.wav2sem.generate_lipsync()
+    button.cancel(bpy.context)
+    assert disabled_reason(bpy.context) == ""
+    assert not state().running
+
+
+def test_real_computation_stops_when_asked(settings: Any) -> None:
+    made_up_head()
+    task = generate_lipsync.task_from_settings(bpy.context)
+    stages: list[str] = []
+    with pytest.raises(Cancelled):
+        task.compute(lambda _, stage: stages.append(stage), lambda: len(stages) >= 2)
+    assert stages == ["Reading the speech", "Loading the model"]
+
+
+def test_progress_rises_and_names_its_stages(settings: Any) -> None:
+    made_up_head()
+    seen: list[tuple[float, str]] = []
+    generate_lipsync.task_from_settings(bpy.context).compute(lambda *now: seen.append(now), lambda: False)
+    fractions = [fraction for fraction, _ in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] <= 1
+    assert len({stage for _, stage in seen}) >= 4
+
+
+@pytest.mark.parametrize("change", ["deleted", "edited", "edit mode", "key renamed"])
+def test_head_that_changed_meanwhile(change: str, settings: Any) -> None:
+    head = made_up_head()
+    button = Button()
+    button.running.join(30)
+    if change == "deleted":
+        bpy.data.objects.remove(head)
+    elif change == "edited":
+        head.data.vertices.add(1)
+    elif change == "edit mode":
+        bpy.ops.object.mode_set(mode="EDIT")
+    else:
+        head.shape_key_add(name="Basis")
+        head.shape_key_add(name="jawOpen")
+    before = fingerprint()
+    assert button.until_done() == {"CANCELLED"}
+    if change == "edit mode":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    assert fingerprint() == before
+    assert state().level == "ERROR"
+
+
+def test_head_that_was_renamed_meanwhile_is_found(settings: Any) -> None:
+    head = made_up_head()
+    button = Button()
+    head.name = "Renamed"
+    assert button.until_done() == {"FINISHED"}
+    assert head.data.shape_keys
+
+
+def test_an_error_of_the_worker_reaches_the_user(settings: Any) -> None:
+    def fails(*_: Any) -> None:
+        raise AudioError("The tape is torn.")
+
+    made_up_head()
+    button = Button(fails)
+    assert button.until_done() == {"CANCELLED"}
+    assert button.reports == [({"ERROR"}, "The tape is torn.")]
+
+
+def test_worker_runs_beside_the_main_thread() -> None:
+    seen = []
+    running = job.start(lambda progress, cancelled: seen.append(threading.current_thread()))
+    running.join(5)
+    assert seen[0] is not threading.main_thread()
+
+
+def test_unregister_stops_a_running_job(settings: Any) -> None:
+    import wav2sem_lipsync
+
+    made_up_head()
+    running = Button(waits).running
+    wav2sem_lipsync.unregister()
+    try:
+        assert running.poll()
+        with pytest.raises(Cancelled):
+            running.result()
+    finally:
+        wav2sem_lipsync.register()
