@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The synthetic voices, how often each speaks, and what their makers allow.
 
-Left out on purpose: RHVoice voices that forbid commerce or changes (lyubov, evgeniy, artemiy, arina, mikhail ...) or ask
-for share-alike (Leticia-F123), MBROLA (not in sold products), festvox rab and don (need a non-commercial lexicon).
+Left out on purpose: RHVoice voices that forbid commerce or changes (lyubov, evgeniy, artemiy, arina, mikhail ...) or
+ask for share-alike (Leticia-F123), MBROLA (not in sold products), festvox rab and don (need a non-commercial lexicon).
 """
 
 from __future__ import annotations
