@@ -31,9 +31,7 @@ class Written:
     covered: tuple[str, ...]
 
 
-def write(
-    keys: bpy.types.Key, curves: CurveSet, name: str, to_nla: bool, about: str, undo: ExitStack
-) -> Written:
+def write(keys: bpy.types.Key, curves: CurveSet, name: str, to_nla: bool, about: str, undo: ExitStack) -> Written:
     """Animate the values of `keys` by a new Action called `name`, assigned or as an NLA strip.
 
     Another action that is assigned keeps playing; ours then goes to a strip, whatever `to_nla` says. `about` is
@@ -155,7 +153,9 @@ def _all_ours(track: bpy.types.NlaTrack) -> bool:
     return all(strip.action is not None and is_ours(strip.action) for strip in track.strips)
 
 
-def _animated(keys: bpy.types.Key, action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:
+def _animated(
+    keys: bpy.types.Key, action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]
+) -> tuple[str, ...]:
     """Those of the shape keys `names` whose value `action` animates in `slot`."""
     bags = [strip.channelbag(slot) for layer in action.layers for strip in layer.strips] if slot else []
     paths = {fcurve.data_path for bag in bags if bag for fcurve in bag.fcurves}

@@ -50,7 +50,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--style", metavar="NAME", help="speaking style (default: the model's own)")
     parser.add_argument("--start-frame", type=float, default=1.0, metavar="F", help="frame at which the speech begins")
-    parser.add_argument("--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)"
+    )
     parser.add_argument("--nla", action="store_true", help="into an NLA strip instead of the action")
     return parser
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The use case in three steps: `prepare` (reads bpy), `Task.compute` (any thread, no bpy), `bake.write` (changes bpy)."""
+"""The use case in three steps: `prepare` reads bpy, `Task.compute` runs on any thread, `bake.write` changes bpy."""
 
 from __future__ import annotations
 
@@ -85,9 +85,7 @@ class Task:
             cancelled,
         )
         progress(RUNNING, "Making keys")
-        curves = make_curves(
-            self._for_mesh(motion), self.fps, self.start_frame, tolerance=self.options.tolerance
-        )
+        curves = make_curves(self._for_mesh(motion), self.fps, self.start_frame, tolerance=self.options.tolerance)
         _stop_if(cancelled)
         return Result(motion, curves, speech.duration, perf_counter() - began)
 

@@ -13,9 +13,7 @@ from ..inference import MeshFit
 from .target_mesh import basis_coordinates
 
 
-def add_keys(
-    obj: bpy.types.Object, names: Sequence[str], deltas: np.ndarray, fit: MeshFit, undo: ExitStack
-) -> None:
+def add_keys(obj: bpy.types.Object, names: Sequence[str], deltas: np.ndarray, fit: MeshFit, undo: ExitStack) -> None:
     """Add a key per name with `deltas` (K, V, 3), metres in FLAME's axes, turned into the space of `obj`'s mesh.
 
     `undo` learns how to take each one away again.

@@ -41,9 +41,9 @@ def empty_file(registered: None) -> None:
     """Each test starts from nothing."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     state = bpy.context.window_manager.wav2sem_job
-    for name in state.bl_rna.properties.keys():
-        if name not in ("rna_type", "name"):
-            state.property_unset(name)
+    for known in state.bl_rna.properties:
+        if not known.is_readonly:
+            state.property_unset(known.identifier)
 
 
 @pytest.fixture(autouse=True)

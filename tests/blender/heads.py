@@ -107,7 +107,7 @@ def weights_at(motion: FaceMotion, seconds: np.ndarray) -> np.ndarray:
 def largest_error(
     obj: bpy.types.Object, motion: FaceMotion, fit: MeshFit, start_frame: float, base: np.ndarray | None = None
 ) -> float:
-    """Largest distance (metres of the head) between evaluated mesh and weights · basis over all frames of the speech."""
+    """Largest distance (metres of the head) between evaluated mesh and weights · basis over the whole speech."""
     render = bpy.context.scene.render
     fps = render.fps / render.fps_base
     base = rest(obj) if base is None else base
@@ -161,7 +161,8 @@ def fingerprint() -> str:
 def _key_state(key: bpy.types.ShapeKey) -> list[Any]:
     points = np.empty(3 * len(key.data), np.float32)
     key.data.foreach_get("co", points)
-    return [key.name, key.value, key.mute, key.slider_min, key.slider_max, key.relative_key.name, points.tobytes().hex()]
+    limits = [key.mute, key.slider_min, key.slider_max]
+    return [key.name, key.value, *limits, key.relative_key.name, points.tobytes().hex()]
 
 
 def _animation_state(data: Any) -> Any:

@@ -44,7 +44,7 @@ def test_one_key_for_both_sides_takes_the_mean() -> None:
 
 
 def test_a_side_of_its_own_is_no_half() -> None:
-    """jawLeft and jawRight have no “jaw” between them unless a mesh says so."""
+    """The names jawLeft and jawRight have no “jaw” between them unless a mesh says so."""
     assert channels(["jawLeft", "jawRight"], ["jawLeft", "jawRight"]) == (
         Channel("jawLeft", (0,)),
         Channel("jawRight", (1,)),

@@ -241,9 +241,7 @@ def test_sound_in_the_sequencer_is_taken_back(settings: Any, monkeypatch: pytest
     assert not bpy.data.sounds
 
 
-def test_shape_keys_without_a_reference_are_taken_back_to_none(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shape_keys_without_a_reference_are_taken_back_to_none(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     head = made_up_head()
     monkeypatch.setattr(animation, "write", broken)
     refused("on fire")

@@ -10,12 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bake
 import bpy
 import pytest
 from conftest import ROOT
 from heads import evaluated, fingerprint, made_up_head
 from wav2sem_lipsync.operators import command_line
+
+import bake
 
 
 @pytest.fixture

@@ -130,9 +130,7 @@ def test_selection_frame_and_active_key_stay(settings: Any) -> None:
     assert bpy.context.view_layer.objects.active == head
 
 
-def test_arkit_keys_of_any_mesh_are_driven_and_not_reshaped(
-    settings: Any, toy_folder: Path, speech_file: Path
-) -> None:
+def test_arkit_keys_of_any_mesh_are_driven_and_not_reshaped(settings: Any, toy_folder: Path, speech_file: Path) -> None:
     puppet = arkit_puppet(["JAWOPEN", "mouthSmile_L", "mouthSmile.R", "unrelated"])
     shapes = [[tuple(point.co) for point in key.data] for key in puppet.data.shape_keys.key_blocks]
     generate()
