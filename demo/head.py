@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLAME_TO_BLENDER = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float32)  # +Y up, +Z forward -> +Z up, -Y
+HAIR_RADIUS = 0.00028  # metres: thicker than real hair, because there are fewer
 
 
 def build_head(folder: Path, names: tuple[str, ...], deltas: NDArray[np.float32]) -> bpy.types.Object:
@@ -36,9 +37,24 @@ def build_head(folder: Path, names: tuple[str, ...], deltas: NDArray[np.float32]
     head_object.shape_key_add(name="Basis", from_mix=False)
     for name, delta in zip(names, deltas, strict=True):
         key = head_object.shape_key_add(name=name, from_mix=False)
-        moved = points + follow(head, delta) @ FLAME_TO_BLENDER.T
+        moved = points + (follow(head, delta) + corrective(head, name)) @ FLAME_TO_BLENDER.T
         key.data.foreach_set("co", moved.astype(np.float32).ravel())
+    _add_hair(head_object, head["strands"].astype(np.float32) @ FLAME_TO_BLENDER.T)
     return head_object
+
+
+def _add_hair(head_object: bpy.types.Object, strands: NDArray[np.float32]) -> None:
+    """Strands (S,P,3) as a curves object that goes where the head goes."""
+    count, points = strands.shape[:2]
+    curves = bpy.data.hair_curves.new("Hair")
+    curves.add_curves([points] * count)
+    curves.points.foreach_set("position", strands.ravel())
+    taper = np.tile(np.linspace(1.0, 0.35, points, dtype=np.float32), count)
+    curves.points.foreach_set("radius", taper * HAIR_RADIUS)
+    curves.materials.append(bpy.data.materials.new("strand"))
+    hair = bpy.data.objects.new("Hair", curves)
+    hair.parent = head_object
+    bpy.context.scene.collection.objects.link(hair)
 
 
 def follow(head: dict[str, NDArray], offsets: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -47,3 +63,12 @@ def follow(head: dict[str, NDArray], offsets: NDArray[np.float32]) -> NDArray[np
     terms = head["map_weight"][:, None] * offsets[head["map_vertex"]]
     sums = np.concatenate([np.zeros((1, 3)), np.cumsum(terms, axis=0, dtype=np.float64)])
     return (sums[start[1:]] - sums[start[:-1]]).astype(np.float32)
+
+
+def corrective(head: dict[str, NDArray], name: str) -> NDArray[np.float32]:
+    """Offsets (N,3) in metres that a key needs beyond the map: lids that close over the eyeballs."""
+    offsets = np.zeros_like(head["points"])
+    for k in np.flatnonzero(head["corrective_names"] == name):
+        rows = slice(*head["corrective_row_start"][k : k + 2])
+        offsets[head["corrective_vertex"][rows]] = head["corrective_offset"][rows]
+    return offsets

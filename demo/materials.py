@@ -14,8 +14,9 @@ def paint(head: bpy.types.Object) -> None:
     """Give every material slot of the head its nodes, by the slot's name."""
     makers: dict[str, Callable[[bpy.types.Material], None]] = {
         "skin": _skin, "teeth": _teeth, "mouth": _mouth, "eye": _eye, "cornea": _cornea, "hair": _hair,
-        "cloth": _cloth}
-    for slot in head.material_slots:
+        "cloth": _cloth, "strand": _strand}
+    slots = [slot for thing in (head, *head.children) for slot in thing.material_slots]
+    for slot in slots:
         material = slot.material
         material.use_nodes = True
         makers[material.name.split(".")[0]](material)
@@ -52,6 +53,12 @@ def _bump(material: bpy.types.Material, shader: bpy.types.Node, scale: float, me
     tree.links.new(bump.outputs["Normal"], shader.inputs["Normal"])
 
 
+def _glow(material: bpy.types.Material, shader: bpy.types.Node, colour: bpy.types.Node, strength: float) -> None:
+    """Stands in for the light that bounces about in the mouth, which a short render does not follow."""
+    material.node_tree.links.new(colour.outputs["Color"], shader.inputs["Emission Color"])
+    shader.inputs["Emission Strength"].default_value = strength
+
+
 def _skin(material: bpy.types.Material) -> None:
     shader = _principled(material, Roughness=0.46, Subsurface_Weight=0.12, Subsurface_Scale=0.006, Coat_Weight=0.06,
                          Coat_Roughness=0.28)
@@ -68,13 +75,13 @@ def _skin(material: bpy.types.Material) -> None:
 
 
 def _teeth(material: bpy.types.Material) -> None:
-    _vertex_colour(material, _principled(material, Roughness=0.22))
+    shader = _principled(material, Roughness=0.22)
+    _glow(material, shader, _vertex_colour(material, shader), 0.05)
 
 
 def _mouth(material: bpy.types.Material) -> None:
     shader = _principled(material, Roughness=0.3)
-    _vertex_colour(material, shader)
-    _bump(material, shader, 700, 0.0002)
+    _glow(material, shader, _vertex_colour(material, shader), 0.09)
 
 
 def _eye(material: bpy.types.Material) -> None:
@@ -100,7 +107,19 @@ def _hair(material: bpy.types.Material) -> None:
     _vertex_colour(material, _principled(material, Roughness=0.45))
 
 
+def _strand(material: bpy.types.Material) -> None:
+    """Hair of slightly different browns, with a soft sheen."""
+    shader = _principled(material, Roughness=0.42)
+    shader.inputs["Base Color"].default_value = (0.055, 0.030, 0.018, 1)
+    tree = material.node_tree
+    info, ramp = tree.nodes.new("ShaderNodeHairInfo"), tree.nodes.new("ShaderNodeValToRGB")
+    ramp.color_ramp.elements[0].color = (0.030, 0.016, 0.010, 1)
+    ramp.color_ramp.elements[1].color = (0.105, 0.060, 0.034, 1)
+    tree.links.new(info.outputs["Random"], ramp.inputs["Fac"])
+    tree.links.new(ramp.outputs["Color"], shader.inputs["Base Color"])
+
+
 def _cloth(material: bpy.types.Material) -> None:
     shader = _principled(material, Roughness=0.9, Sheen_Weight=0.4)
     _vertex_colour(material, shader)
-    _bump(material, shader, 260, 0.0012, 3)
+    _bump(material, shader, 900, 0.0006, 1)

@@ -71,10 +71,12 @@ def cycles(scene: bpy.types.Scene, width: int, height: int, samples: int) -> Non
     scene.render.engine = "CYCLES"
     scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = width, height, 100
     scene.render.use_persistent_data = True
+    scene.cycles_curves.shape = "RIBBONS"
     settings = scene.cycles
     settings.device = "CPU"
     settings.samples = samples
     settings.use_adaptive_sampling = False
+    settings.use_light_tree = False
     settings.use_denoising = True
     settings.denoiser = "OPENIMAGEDENOISE"
     settings.max_bounces, settings.diffuse_bounces, settings.glossy_bounces = 2, 1, 1

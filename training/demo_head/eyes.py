@@ -18,11 +18,13 @@ COLUMNS = 48
 
 def build_eyes(flame: Flame, generator: np.random.Generator) -> list[Part]:
     """Ball and cornea for both eyes."""
-    parts = []
-    for which in EYEBALLS:
-        centre, radius = fit_sphere(flame.points[which])
-        parts += _eye(centre, radius, generator)
-    return parts
+    return [part for centre, radius in eyeballs(flame) for part in _eye(centre, radius, generator)]
+
+
+def eyeballs(flame: Flame) -> list[tuple[Points, float]]:
+    """Centre and radius of both balls: a little smaller and deeper than FLAME's, so that moving lids clear them."""
+    spheres = [fit_sphere(flame.points[which]) for which in EYEBALLS]
+    return [(centre - [0, 0, 0.0005], radius - 0.0004) for centre, radius in spheres]
 
 
 def fit_sphere(points: Points) -> tuple[Points, float]:
@@ -67,7 +69,7 @@ def _eye(centre: Points, radius: float, generator: np.random.Generator) -> list[
 
     opening = np.linspace(0, 1, 9)  # cornea: a steeper cap that meets the ball a little behind the limbus
     foot = limbus * 1.12
-    bulge = 0.0009 * np.cos(opening * np.pi / 2) ** 1.5
+    bulge = 0.0006 * np.cos(opening * np.pi / 2) ** 1.5
     cap = _turn((radius + bulge) * np.sin(opening * foot), (radius + bulge) * np.cos(opening * foot) + 0.00004)
     clear = still(cap @ frame + centre, grid_faces(len(opening), COLUMNS, close_columns=True), "cornea", (1, 1, 1))
     return [body, clear]

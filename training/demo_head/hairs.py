@@ -12,8 +12,8 @@ from .flame import Flame
 from .part import Faces, Part, Points
 from .skin import Skin
 
-BROW = np.array([0.045, 0.026, 0.016])
-LASH = np.array([0.012, 0.008, 0.006])
+BROW = np.array([0.075, 0.042, 0.026])
+LASH = np.array([0.020, 0.013, 0.010])
 # MediaPipe numbers from the nose outwards, (the head's right side, its left side)
 BROW_UPPER = ((107, 66, 105, 63, 70), (336, 296, 334, 293, 300))
 BROW_LOWER = ((55, 65, 52, 53, 46), (285, 295, 282, 283, 276))
@@ -39,27 +39,27 @@ def _line(flame: Flame, numbers: tuple[int, ...], at: NDArray[np.float64]) -> Po
 
 
 def _brow(flame: Flame, skin: Skin, side: int, sign: float, generator: np.random.Generator) -> Part:
-    count = 420
+    count = 360
     u, v = generator.random(count) ** 0.9, generator.random(count)
     lower, upper = _line(flame, BROW_LOWER[side], u), _line(flame, BROW_UPPER[side], u)
-    thin = 0.5 + (v - 0.5) * (0.95 - 0.45 * u ** 2) * np.where(u < 0.06, 0.8, 1.0)
+    thin = 0.5 + (v - 0.5) * (0.72 - 0.35 * u ** 2) * np.where(u < 0.06, 0.8, 1.0)
     root = lower + (upper - lower) * thin[:, None]
     lean = np.clip(0.15 + 1.1 * u, 0, 1)[:, None]
     out = np.array([sign, 0, 0]) * lean + np.array([0, 1, 0]) * (1.05 - 1.15 * lean) * np.sign(0.75 - 0.4 * v)[:, None]
     out += np.array([sign * 0.1, 0, 0]) + 0.16 * generator.normal(size=(count, 3))
     length = (0.0045 + 0.0035 * np.sin(np.pi * (0.15 + 0.8 * u))) * (0.8 + 0.4 * generator.random(count))
     colour = BROW * (0.7 + 0.6 * generator.random((count, 1)))
-    return _ribbons(skin, root, out, length, lift=0.16, width=0.00021, colour=colour)
+    return _ribbons(skin, root, out, length, lift=0.16, width=0.00013, colour=colour)
 
 
 def _lashes(flame: Flame, skin: Skin, lid: tuple[int, ...], sign: float, up: int, count: int,
             generator: np.random.Generator) -> Part:
     u = np.sort(0.10 + 0.88 * generator.random(count))
-    root = _line(flame, lid, u) + [0, 0, 0.0004]
+    root = _line(flame, lid, u)
     fan = (u - 0.45)[:, None] * np.array([sign, 0, 0]) * 0.9
     out = fan + np.array([0, 0.30 * up, 0.95]) + 0.1 * generator.normal(size=(count, 3))
-    length = (0.0062 if up > 0 else 0.0034) * (0.7 + 0.5 * np.sin(np.pi * np.clip(0.2 + 0.7 * u, 0, 1)))
-    return _ribbons(skin, root, out, length, lift=0.0, width=0.00017, colour=np.tile(LASH, (count, 1)),
+    length = (0.0048 if up > 0 else 0.0024) * (0.7 + 0.5 * np.sin(np.pi * np.clip(0.2 + 0.7 * u, 0, 1)))
+    return _ribbons(skin, root, out, length, lift=0.0, width=0.00010, colour=np.tile(LASH, (count, 1)),
                     curl=0.9 * up, keep=True)
 
 
@@ -70,7 +70,7 @@ def _ribbons(skin: Skin, root: Points, out: Points, length: NDArray[np.float64],
     corners = skin.points[skin.faces[face]]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    start = root if keep else (corners * bary[:, :, None]).sum(1)
+    start = (corners * bary[:, :, None]).sum(1)
     if not keep:
         out = out - (out * normal).sum(1, keepdims=True) * normal
     direction = out / np.linalg.norm(out, axis=1, keepdims=True) + lift * normal

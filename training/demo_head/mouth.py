@@ -14,18 +14,18 @@ from .part import Faces, Part, Points, grid_faces, still
 UPPER = ((8.4, 10.2), (6.6, 8.8), (7.4, 9.6), (6.9, 8.4), (6.7, 7.9), (10.0, 7.4), (9.4, 7.0))
 LOWER = ((5.3, 8.8), (5.8, 9.0), (6.7, 9.8), (6.9, 8.6), (6.9, 8.0), (10.8, 7.5), (10.2, 7.0))
 ARCH = (0.0268, 0.0385)  # half width and depth of the dental arch, metres
-TOOTH = (0.80, 0.74, 0.62)
+TOOTH = (0.82, 0.75, 0.62)
 GUM = (0.50, 0.17, 0.16)
-TONGUE = (0.52, 0.17, 0.16)
+TONGUE = (0.58, 0.20, 0.18)
 
 
 def build_mouth(flame: Flame) -> list[Part]:
     """Teeth, gums and tongue behind the lips; the lower ones hang on the jaw."""
     lip = flame.landmarks[13]  # middle of the upper lip's inner edge
-    front = np.array([0.0, lip[1] - 0.0022, lip[2] - 0.0095])
+    front = np.array([0.0, lip[1] - 0.0036, lip[2] - 0.0095])
     upper_teeth, upper_gum = _row(front, UPPER, 1.0, +1)
-    lower_teeth, lower_gum = _row(front + [0, 0.0012, -0.0027], LOWER, 0.93, -1)
-    tongue = _tongue(front + [0, -0.0085, -0.0085])
+    lower_teeth, lower_gum = _row(front + [0, 0.0016, -0.0029], LOWER, 0.93, -1)
+    tongue = _tongue(front + [0, -0.0030, -0.0075])
     parts = [still(*upper_teeth, "teeth", TOOTH), still(*upper_gum, "mouth", GUM)]
     for (points, faces), material, rgb in ((lower_teeth, "teeth", TOOTH), (lower_gum, "mouth", GUM),
                                            (tongue, "mouth", TONGUE)):

@@ -8,14 +8,27 @@ from matplotlib.path import Path as Polygon
 from numpy.typing import NDArray
 
 from .flame import Flame
-from .part import Points
+from .hairstyle import inside_hairline
+from .part import Part, Points
 from .skin import Skin
 
 SKIN = np.array([0.56, 0.335, 0.235])
-LIPS = np.array([0.42, 0.135, 0.115])
+LIPS = np.array([0.41, 0.15, 0.125])
+SCALP = np.array([0.060, 0.036, 0.024])
 INSIDE = np.array([0.20, 0.045, 0.040])
 # MediaPipe's outline of the lips, as far as the reference data has it
 LIP_OUTLINE = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91)
+
+
+def skin_parts(flame: Flame, skin: Skin) -> list[Part]:
+    """The painted skin, and the mouth cavity as a part of its own, because it is another material."""
+    colour = paint_skin(flame, skin)
+    deep = (skin.cavity > 0.6)[skin.faces].all(1)
+    parts = []
+    for material, faces in (("skin", skin.faces[~deep]), ("mouth", skin.faces[deep])):
+        used, index = np.unique(faces, return_inverse=True)
+        parts.append(Part(skin.points[used], index.reshape(-1, 3), material, colour[used], skin.weights[used]))
+    return parts
 
 
 def paint_skin(flame: Flame, skin: Skin) -> Points:
@@ -35,6 +48,9 @@ def paint_skin(flame: Flame, skin: Skin) -> Points:
     spot(marks[4], 0.010, 0.5, (1.04, 0.78, 0.74))
     spot(marks[17] + [0, -0.022, 0], 0.012, 0.3, (1.03, 0.86, 0.84))  # chin
     colour = colour * (1 - lips[:, None]) + LIPS * lips[:, None]
+    hair = 0.85 / (1 + np.exp(-inside_hairline(points)[:, None] / 0.0022))
+    hair *= 1 - skin.cavity[:, None]
+    colour = colour * (1 - hair) + SCALP * hair
     inside = np.clip(skin.cavity * 1.6, 0, 1)[:, None]
     return np.clip(colour * (1 - inside) + INSIDE * inside, 0, 1)
 
