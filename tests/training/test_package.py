@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Export: the package run by `inference` equals the network run by PyTorch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from inference import LipSyncModel, Speech  # noqa: E402
+from training.config import Config  # noqa: E402
+from training.encoder import Wav2Sem  # noqa: E402
+from training.export import export_package, parity  # noqa: E402
+from training.model import FaceFormer  # noqa: E402
+
+NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthFunnel")
+
+
+def networks(semantic: int) -> tuple[FaceFormer, Wav2Sem | None]:
+    torch.manual_seed(5)
+    config = Config(hidden=96, layers=1, heads=2, decoder=16, semantic=semantic, period=5)
+    network = FaceFormer(config, len(NAMES)).eval()
+    torch.nn.init.normal_(network.decoder.vertice_map_r.weight, 0.05, 0.1)
+    if not semantic:
+        return network, None
+    torch.nn.init.normal_(network.semantic_map.weight, 0, 0.3)
+    return network, Wav2Sem(config).eval()
+
+
+@pytest.mark.parametrize("semantic", [0, 8])
+def test_package_equals_the_network(tmp_path: Path, semantic: int) -> None:
+    network, wav2sem = networks(semantic)
+    export_package(network, NAMES, wav2sem, tmp_path, "0.0.1", half=False)
+    assert parity(network, wav2sem, tmp_path) < 1e-4
+    motion = LipSyncModel.load(tmp_path).run(Speech(np.zeros(16000, np.float32)))
+    assert motion.weights.shape == (50, len(NAMES))
+
+
+def test_half_precision_moves_little_and_saves_space(tmp_path: Path) -> None:
+    network, wav2sem = networks(8)
+    export_package(network, NAMES, wav2sem, tmp_path / "full", "0.0.1", half=False)
+    export_package(network, NAMES, wav2sem, tmp_path / "half", "0.0.1", half=True)
+    sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.85 * sizes[0]
+    assert parity(network, wav2sem, tmp_path / "half") < 5e-3
+
+
+def test_the_sentence_vector_reaches_the_lips(tmp_path: Path) -> None:
+    network, _ = networks(8)
+    speech = torch.randn(1, 3200) * 0.1
+    without, with_vector = (network.encode(speech, vector)[1] for vector in (torch.zeros(1, 8), torch.ones(1, 8)))
+    difference = (with_vector - without).detach()
+    assert float(difference.abs().max()) > 1e-3
+    assert torch.allclose(difference, difference[:, :1].expand_as(difference), atol=1e-5)  # the same on every frame

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training examples without padding: crops of fixed length, filled with clips, pauses and non-speech.
+
+Each example is assembled from the packed corpus by a random generator seeded with (seed, step, item), so a run is
+repeatable whatever the number of loader processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from . import augment, targets
+from .config import FPS, HOP, NO_PHONE, SAMPLE_RATE, STYLES, Config
+from .features import STEP, mel_filters
+from .packing import Corpus
+
+WARPS = np.linspace(0.86, 1.16, 13)  # vocal tract length factors
+
+
+@dataclass
+class Batch:
+    """speech (B, N); phones (B, T); weights (B, T, K); known (B, T): frames that have targets; style (B, styles).
+
+    warp (B,): index into WARPS. mask (B, N/160, bands): SpecAugment. semantic (B, S): sentence vectors, or (B, 0).
+    """
+
+    speech: Tensor
+    phones: Tensor
+    weights: Tensor
+    known: Tensor
+    style: Tensor
+    warp: Tensor
+    mask: Tensor
+    semantic: Tensor
+
+
+def warped_filters(bands: int) -> Tensor:
+    """Mel filters for every entry of WARPS: (13, bands, BINS)."""
+    return torch.tensor(np.stack([mel_filters(bands, warp) for warp in WARPS]))
+
+
+def rest_pose() -> np.ndarray:
+    """Weights of a silent face (K,)."""
+    return targets.render([[0.0, 2.0, "SIL"]], FPS, style="neutral", seed=0)[FPS]
+
+
+class ExampleMaker:
+    """Draws one example at a time; `semantics` (C, S) holds the sentence vector of every clip, or is None."""
+
+    def __init__(
+        self, corpus: Corpus, config: Config, split: str = "train", semantics: np.ndarray | None = None
+    ) -> None:
+        self.corpus, self.config, self.semantics = corpus, config, semantics
+        usable = corpus.choose(split)
+        seconds = np.array([corpus.clips[i].frames / FPS for i in usable])
+        real = np.array([corpus.clips[i].real for i in usable], bool)
+        self.pools = []
+        for which in (real, ~real):
+            # Long clips hold more than one crop; short ones are joined: draw by the root of the length.
+            weight = np.sqrt(seconds[which])
+            self.pools.append((usable[which], np.cumsum(weight / weight.sum()) if which.any() else weight))
+        self.rest = rest_pose()
+        random = np.random.default_rng(config.seed)
+        voices = [corpus.clips[i].speech() for i in random.choice(usable, min(40, len(usable)), replace=False)]
+        self.bank = augment.NoiseBank(random, voices)
+
+    def draw_clip(self, random: np.random.Generator, real: bool) -> int:
+        """Index of a random clip from the real or the synthetic pool; from the other when one is empty."""
+        pool, cumulative = self.pools[0 if real else 1]
+        if not len(pool):
+            pool, cumulative = self.pools[1 if real else 0]
+        return int(pool[min(np.searchsorted(cumulative, random.random()), len(pool) - 1)])
+
+    def make(self, random: np.random.Generator, frames: int) -> dict[str, np.ndarray]:
+        """One example of `frames` frames, before batching."""
+        style = int(random.choice(len(STYLES), p=[0.55, 0.15, 0.15, 0.15]))
+        sound = np.zeros(frames * HOP, np.float32)
+        phones = np.zeros(frames, np.int64)
+        weights = np.tile(self.rest, (frames, 1))
+        vector = np.zeros(self.semantics.shape[1] if self.semantics is not None else 0, np.float32)
+        if random.random() < self.config.nonspeech_share:
+            return self._finish(random, self._nonspeech(random, sound), phones, weights, style, vector)
+        real, filled, heard = random.random() < self.config.real_share, 0, 0
+        speed = random.uniform(0.9, 1.12) if random.random() < 0.5 else 1.0
+        if random.random() < 0.3:
+            filled = int(random.integers(0, FPS))
+        while filled < frames - FPS // 4:
+            index = self.draw_clip(random, real)
+            clip = self.corpus.clips[index]
+            need, start = int((frames - filled) * speed) + 1, 0
+            if filled == 0 and clip.frames > need and random.random() < 0.8:
+                start = int(random.integers(0, clip.frames - need + 1))
+            end = min(clip.frames, start + need)
+            if style and clip.second != style:
+                if heard:  # what is there already has this style: leave the rest silent
+                    break
+                style = clip.second
+            count = min(int((end - start) / speed), frames - filled)
+            place = slice(filled, filled + count)
+            piece = clip.sound[start * HOP : end * HOP].astype(np.float32) / 32768
+            if speed != 1.0:
+                piece = np.interp(np.arange(count * HOP) * speed, np.arange(len(piece)), piece).astype(np.float32)
+            sound[filled * HOP : (filled + count) * HOP] = piece[: count * HOP]
+            source = np.minimum(np.round(np.arange(count) * speed).astype(int), end - start - 1) + start
+            phones[place] = clip.phones[source]
+            weights[place] = clip.weights[min(style, 1)][source]
+            if self.semantics is not None:
+                vector += self.semantics[index] * count
+            heard += count
+            filled += count + int(random.integers(0, FPS // 2))
+        sound = augment.degrade(random, sound, self.bank)
+        return self._finish(random, sound, phones, weights, style, vector / max(heard, 1))
+
+    def _nonspeech(self, random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
+        if random.random() < 0.15:
+            return sound + random.standard_normal(len(sound)).astype(np.float32) * 10 ** random.uniform(-6, -4)
+        noise = self.bank.slice(random, len(sound), self.bank.still if random.random() < 0.4 else self.bank.lively)
+        if random.random() < 0.3:
+            noise = augment.channel(random, noise)
+        return np.clip(noise * 10 ** (random.uniform(-60, -14) / 20), -1, 1).astype(np.float32)
+
+    def _finish(
+        self, random: np.random.Generator, sound: np.ndarray, phones: np.ndarray, weights: np.ndarray, style: int,
+        vector: np.ndarray,
+    ) -> dict[str, np.ndarray]:  # fmt: skip
+        mask = np.ones((len(sound) // STEP, self.config.bands), np.float32)
+        for _ in range(int(random.integers(0, 3))):
+            low, width = random.integers(0, self.config.bands), random.integers(1, self.config.bands // 8)
+            mask[:, low : low + width] = 0
+        for _ in range(int(random.integers(0, 3))):
+            first, width = random.integers(0, len(mask)), random.integers(1, 8)
+            mask[first : first + width] = 0
+        return {
+            "speech": sound, "phones": phones, "weights": weights.astype(np.float32), "known": phones != NO_PHONE,
+            "style": np.eye(len(STYLES), dtype=np.float32)[style],
+            "warp": np.array(random.integers(len(WARPS)) if random.random() < 0.7 else len(WARPS) // 2),
+            "mask": mask, "semantic": vector.astype(np.float32),
+        }  # fmt: skip
+
+
+class BatchStream(IterableDataset[Batch]):
+    """Endless batches from step `first_step` on; a fifth of them hold crops three times as long."""
+
+    def __init__(self, maker: ExampleMaker, config: Config, first_step: int = 0) -> None:
+        self.maker, self.config, self.first_step = maker, config, first_step
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        step = self.first_step + offset
+        while True:
+            shape = np.random.default_rng((self.config.seed, step))
+            stretch = 3 if shape.random() < self.config.long_share else 1
+            frames = int(self.config.crop * FPS) * stretch
+            items = [
+                self.maker.make(np.random.default_rng((self.config.seed, step, item)), frames)
+                for item in range(max(1, self.config.batch // stretch))
+            ]
+            yield collate(items)
+            step += stride
+
+
+def collate(items: list[dict[str, np.ndarray]]) -> Batch:
+    """Stack examples of one length."""
+    return Batch(**{key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]})
+
+
+def loader(maker: ExampleMaker, config: Config, first_step: int = 0, processes: int = 0) -> DataLoader[Batch]:
+    """Batches made by `processes` processes beside the training step (0: in this one)."""
+    stream = BatchStream(maker, config, first_step)
+    # A file-system sharing strategy is needed nowhere: batches are few and small.
+    return DataLoader(stream, batch_size=None, num_workers=processes, prefetch_factor=4 if processes else None)
+
+
+def seconds_of(batch: Batch) -> float:
+    """Seconds of sound in a batch."""
+    return batch.speech.numel() / SAMPLE_RATE

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write a model package: `python -m training.export training/runs/main/last.pt vendored_models/wav2sem_small`.
+
+model.onnx and wav2sem.onnx hold the whole path from samples (DFT as convolution included), decoder.npz the
+decoder's parameters by their official names, model.json what inference needs to know. Ends with a parity check of the
+package, run by `inference`, against PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from inference import LipSyncModel, Speech
+
+from .config import FPS, SAMPLE_RATE, STYLES
+from .encoder import Wav2Sem
+from .geometry import lip_geometry
+from .model import FaceFormer, MemoryGraph
+from .train import load_network
+from .wav2sem import load_wav2sem
+
+OPSET = 17
+TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
+HALF_TOLERANCE_MM = 0.1  # at any vertex, what float16 storage may move
+
+ATTRIBUTION = [
+    "LibriSpeech ASR corpus, V. Panayotov, G. Chen, D. Povey, S. Khudanpur, CC BY 4.0",
+    "CMU AN4 database, Carnegie Mellon University (see LICENSE)",
+    "Asterisk prompts, Italian by Carlo Flora and Russian by Maxim Topal, CC BY 3.0",
+    "ICT Face Model Light, USC Institute for Creative Technologies, MIT (blendshape deltas)",
+    "FLAME 2023 Open, Max Planck Institute for Intelligent Systems, CC BY 4.0 (topology)",
+    "all-MiniLM-L6-v2, sentence-transformers, Apache-2.0 (training target of Wav2Sem)",
+]
+
+
+def _trace(
+    graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str, time_axis: bool, path: Path
+) -> None:
+    for module in graph.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+        if hasattr(module, "config") and hasattr(module.config, "_attn_implementation"):
+            module.config._attn_implementation = "eager"
+    axes = {"speech": {1: "samples"}} | ({output: {1: "frames"}} if time_axis else {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            graph.eval(), inputs, str(path), input_names=names, output_names=[output], dynamic_axes=axes,
+            opset_version=OPSET, dynamo=False,
+        )  # fmt: skip
+
+
+def halve(path: Path) -> None:
+    """Store large float32 constants as float16 followed by a cast, which onnxruntime folds away when it loads."""
+    model = onnx.load(path)
+    casts = []
+    for weight in list(model.graph.initializer):
+        array = numpy_helper.to_array(weight)
+        if array.dtype != np.float32 or array.size < 4096:
+            continue
+        model.graph.initializer.remove(weight)
+        model.graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), weight.name + "_half"))
+        casts.append(helper.make_node("Cast", [weight.name + "_half"], [weight.name], to=TensorProto.FLOAT))
+    nodes = casts + list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def export_package(
+    network: FaceFormer, names: tuple[str, ...], wav2sem: Wav2Sem | None, folder: Path, version: str, half: bool = True
+) -> None:
+    """Write model.json, the graphs and decoder.npz into `folder`. The networks are changed (weight norm is folded)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    speech = torch.randn(1, 3 * SAMPLE_RATE) * 0.05
+    files = ["model.onnx", "decoder.npz"]
+    if wav2sem is not None:
+        files.append("wav2sem.onnx")
+        _trace(wav2sem.eval(), (speech,), ["speech"], "semantic", False, folder / "wav2sem.onnx")
+        vector = torch.zeros(1, network.config.semantic)
+        _trace(MemoryGraph(network), (speech, vector), ["speech", "semantic"], "memory", True, folder / "model.onnx")
+    else:
+        _trace(MemoryGraph(network), (speech,), ["speech"], "memory", True, folder / "model.onnx")
+        (folder / "wav2sem.onnx").unlink(missing_ok=True)
+    if half:
+        for name in files:
+            if name.endswith(".onnx"):
+                halve(folder / name)
+    arrays = {key: value.float().numpy() for key, value in network.decoder.state_dict().items()}
+    np.savez(folder / "decoder.npz", **arrays)  # type: ignore[arg-type]
+    package = {
+        "schema": 1, "id": "wav2sem-small", "name": "Wav2Sem FaceFormer small", "version": version,
+        "licence": "CC-BY-4.0", "attribution": ATTRIBUTION, "sample_rate": SAMPLE_RATE, "fps": float(FPS),
+        "normalise": "none", "topology": "flame-5023", "output": {"kind": "blendshapes", "names": list(names)},
+        "styles": list(STYLES), "default_style": STYLES[0],
+        "decoder": {"period": network.config.period, "heads": network.config.decoder_heads, "memory_per_frame": 1},
+        "lip_vertices": lip_geometry(names).lips.tolist(),
+        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)},
+    }  # fmt: skip
+    (folder / "model.json").write_text(json.dumps(package, indent=1) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def parity(network: FaceFormer, wav2sem: Wav2Sem | None, folder: Path, seconds: float = 4.0) -> float:
+    """Largest difference in weights between the package (onnxruntime and numpy) and PyTorch's literal loop."""
+    random = np.random.default_rng(0)
+    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    sound = (0.1 * random.standard_normal(len(time)) * (np.sin(2 * np.pi * 3 * time) > 0)).astype(np.float32)
+    speech = torch.tensor(sound)[None]
+    vector = wav2sem(speech) if wav2sem is not None else None
+    memory = network.eval().encode(speech, vector)[1]
+    expected = network.decoder.loop(memory, torch.eye(len(STYLES))[:1])[0].clamp(0, 1).numpy()
+    found = LipSyncModel.load(folder).run(Speech(sound), style=STYLES[0]).weights
+    return float(np.abs(found - expected).max())
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--wav2sem", type=Path, help="checkpoint of the branch the network was trained with")
+    parser.add_argument("--version", default="0.1.0")
+    parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
+    options = parser.parse_args()
+    network, names = load_network(options.checkpoint)
+    if bool(network.config.semantic) != bool(options.wav2sem):
+        parser.error("give --wav2sem exactly when the network was trained with it")
+    wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None
+    export_package(network, names, wav2sem, options.folder, options.version, half=False)
+    full = parity(network, wav2sem, options.folder)
+    print(f"largest difference to PyTorch, float32: {full:.1e} of a weight")
+    if full > TOLERANCE:
+        raise SystemExit(f"The exported package differs from the network by {full:.1e}; it must not be used.")
+    if not options.float32:
+        export_package(network, names, wav2sem, options.folder, options.version, half=True)
+        print(
+            f"largest difference to PyTorch, float16 storage: {parity(network, wav2sem, options.folder):.1e} of a weight"
+        )
+    print(f"{sum(f.stat().st_size for f in options.folder.iterdir()) / 1e6:.1f} MB in {options.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What training minimises: weights, lips in millimetres, their velocity, closures, and the auxiliary phones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .config import NO_PHONE, PHONES
+from .geometry import MEASURES, LipGeometry
+from .model import Prediction
+
+BILABIAL = torch.tensor([PHONES.index(phone) for phone in ("P", "B", "M")])
+_APERTURE = MEASURES.index("aperture")
+
+
+class LipLoss(nn.Module):
+    """Weighted sum of the terms below; all geometric ones are in mm or mm² on a FLAME-size head.
+
+    weights      mean squared error of the blendshape weights, times 30 (so that .1 off costs .3)
+    face, lips   mean squared vertex error over the moving face and over the lips
+    measures     smooth L1 of aperture, width, protrusion and jaw
+    closure      on p b m frames: how far the lips are open beyond the target, squared (a mouth 2 mm open on a p is
+                 an error people see; 2 mm too wide on an a is not)
+    velocity     the same measures' change per frame (20 ms), smooth L1
+    phones       cross entropy, auxiliary
+    """
+
+    def __init__(self, geometry: LipGeometry) -> None:
+        super().__init__()
+        self.register_buffer("measures", torch.tensor(geometry.measures), persistent=False)
+        self.register_buffer("lip_factor", torch.tensor(geometry.lip_factor), persistent=False)
+        self.register_buffer("face_factor", torch.tensor(geometry.face_factor), persistent=False)
+        self.measures: Tensor
+        self.lip_factor: Tensor
+        self.face_factor: Tensor
+
+    def motion(self, weights: Tensor, target: Tensor, phones: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """Terms for one pass: weights and target (B, T, K), phones and known (B, T)."""
+        valid = known.to(weights.dtype)
+        count = valid.sum().clamp(min=1)
+        error = weights - target
+        measure = error @ self.measures
+        pairs = valid[:, 1:] * valid[:, :-1]
+        velocity = measure[:, 1:] - measure[:, :-1]
+        shut = torch.isin(phones, BILABIAL.to(phones.device)).to(weights.dtype) * valid
+        open_by = functional.relu(measure[..., _APERTURE])
+
+        def mean(x: Tensor) -> Tensor:
+            return (x * valid).sum() / count
+
+        return {
+            "weights": 30 * mean(error.square().mean(-1)),
+            "face": 0.5 * mean((error @ self.face_factor).square().sum(-1)),
+            "lips": 0.3 * mean((error @ self.lip_factor).square().sum(-1)),
+            "measures": 0.3
+            * mean(functional.smooth_l1_loss(measure, torch.zeros_like(measure), reduction="none").mean(-1)),
+            "closure": 0.3 * (open_by.square() * shut).sum() / shut.sum().clamp(min=1),
+            "velocity": 1.0
+            * (
+                functional.smooth_l1_loss(velocity, torch.zeros_like(velocity), beta=0.3, reduction="none").mean(-1)
+                * pairs
+            ).sum()
+            / pairs.sum().clamp(min=1),
+        }
+
+    def forward(self, prediction: Prediction, target: Tensor, phones: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """All terms; the last two Jacobi passes count, the final one more. "total" is the one to minimise."""
+        terms: dict[str, Tensor] = {}
+        passes = prediction.weights[-2:]
+        for share, weights in zip((0.3, 0.7) if len(passes) > 1 else (1.0,), passes, strict=True):
+            for name, value in self.motion(weights, target, phones, known).items():
+                terms[name] = terms.get(name, torch.zeros(())) + share * value
+        terms["phones"] = 0.5 * functional.cross_entropy(
+            prediction.phones.flatten(0, 1), phones.flatten(), ignore_index=NO_PHONE, label_smoothing=0.05
+        )
+        terms["total"] = torch.stack(list(terms.values())).sum()
+        return terms

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole network: speech encoder + FC(F_s) on every frame + FaceFormer's decoder; names as in the official state dict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .config import PHONES, STYLES, Config
+from .decoder import FaceDecoder
+from .encoder import SpeechEncoder
+
+
+@dataclass
+class Prediction:
+    """memory (B, T, d); phones (B, T, classes) logits; weights: blendshapes (B, T, K) after each Jacobi pass."""
+
+    memory: Tensor
+    phones: Tensor
+    weights: list[Tensor]
+
+
+class FaceFormer(nn.Module):
+    """Speech, sentence vector and style -> blendshape weights at 50 Hz."""
+
+    def __init__(self, config: Config, outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.audio_encoder = SpeechEncoder(config)
+        self.audio_feature_map = nn.Linear(config.hidden, config.decoder)
+        self.phone_head = nn.Linear(config.hidden, len(PHONES))  # auxiliary: left behind at export
+        self.decoder = FaceDecoder(config.decoder, config.decoder_heads, config.period, outputs, len(STYLES))
+        if config.semantic:
+            # Wav2Sem (CVPR 2025): F_d = FC_2(FC_1(F_s) + F_p); FC_2 is audio_feature_map.
+            self.semantic_map = nn.Linear(config.semantic, config.hidden)
+            nn.init.zeros_(self.semantic_map.weight)
+            nn.init.zeros_(self.semantic_map.bias)
+
+    def encode(
+        self, speech: Tensor, semantic: Tensor | None = None, filters: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Speech (B, N) and sentence vector (B, S) -> features (B, T, hidden) and memory (B, T, d)."""
+        features = self.audio_encoder(speech, filters, mask)
+        heard = features
+        if self.config.semantic and semantic is not None:
+            heard = features + self.semantic_map(semantic)[:, None]  # over the time axis, in training as in inference
+        return features, self.audio_feature_map(heard)
+
+    def forward(
+        self, speech: Tensor, style: Tensor, semantic: Tensor | None = None, filters: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Prediction:  # fmt: skip
+        """One training pass."""
+        features, memory = self.encode(speech, semantic, filters, mask)
+        phones = self.phone_head(features)
+        with torch.autocast(speech.device.type, enabled=False):
+            weights = self.decoder(memory.float(), style, self.config.passes)
+        return Prediction(memory, phones.float(), weights)
+
+
+class MemoryGraph(nn.Module):
+    """What model.onnx computes: speech (1, N) and, with Wav2Sem, semantic (1, S) -> memory (1, T, d)."""
+
+    def __init__(self, network: FaceFormer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, speech: Tensor, semantic: Tensor | None = None) -> Tensor:
+        """The decoder's cross-attention sees exactly this."""
+        return self.network.encode(speech, semantic)[1]
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Trainable parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The corpus as flat arrays that training maps into memory: samples, phones and targets, clip after clip.
+
+Decoding hours of Opus and rendering targets takes minutes; doing it once leaves random access at no cost. The arrays
+lie in shards of 512 lines of clips.jsonl, so that a corpus that grows, or new target rules, cost only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from . import targets
+from .config import FPS, HOP, NO_PHONE, PHONES, SAMPLE_RATE, STYLES
+
+LONGEST = 30.0  # seconds kept of a clip
+SHARD = 512  # clips
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the packed corpus; all arrays are views at 50 Hz frames.
+
+    about: its line in clips.jsonl. sound: int16 (frames · 320,). phones: int8 (frames,), classes of PHONES or NO_PHONE.
+    weights: float16 (2, frames, K) in the neutral style and in STYLES[second]; None without an alignment.
+    """
+
+    about: dict[str, Any]
+    sound: np.ndarray
+    phones: np.ndarray
+    weights: np.ndarray | None
+    second: int
+
+    @property
+    def frames(self) -> int:
+        """Length at 50 Hz."""
+        return len(self.phones)
+
+    @property
+    def real(self) -> bool:
+        """True when a person spoke it."""
+        return str(self.about["source"]).startswith("real:")
+
+    def speech(self) -> np.ndarray:
+        """Samples as float32, full scale ±1."""
+        return self.sound.astype(np.float32) / 32768
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """clips: every readable clip. names: K blendshapes of the targets. key: changes whenever the sound does."""
+
+    clips: list[Clip]
+    names: tuple[str, ...]
+    key: str
+
+    def choose(self, split: str) -> np.ndarray:
+        """Indices of the clips of `split` that have targets."""
+        return np.array(
+            [i for i, c in enumerate(self.clips) if c.about["split"] == split and c.weights is not None], int
+        )
+
+
+def frame_phones(phones: list[list[Any]] | None, frames: int) -> np.ndarray:
+    """Phone classes int8 (frames,) at times i/50 s; silence outside the alignment, NO_PHONE without one."""
+    labels = np.full(frames, NO_PHONE if phones is None else 0, np.int8)
+    for start, end, phone in phones or ():
+        labels[int(np.ceil(start * FPS)) : int(np.ceil(end * FPS))] = PHONES.index(phone) if phone in PHONES else 0
+    return labels
+
+
+def second_style(identity: str) -> int:
+    """The style beside neutral in which a clip's targets are kept: spread evenly, always the same for one clip."""
+    return 1 + int(hashlib.sha256(identity.encode()).hexdigest(), 16) % (len(STYLES) - 1)
+
+
+def load_corpus(cache: str | Path, real: str | Path, processes: int = 2) -> Corpus:
+    """Map the packed corpus of `cache`, packing what is new in clips.jsonl or changed in the target rules first.
+
+    `real` is the folder that real clips' paths start from. Raises FileNotFoundError without a clips.jsonl.
+    """
+    cache, real = Path(cache), Path(real)
+    lines = [line for line in (cache / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1] if line]
+    groups = [lines[i : i + SHARD] for i in range(0, len(lines), SHARD)]
+    rules = _rules_key()
+    keys = [hashlib.sha256("\n".join(group).encode()).hexdigest()[:16] for group in groups]
+    with ProcessPoolExecutor(processes) as pool:
+        jobs = [
+            pool.submit(_pack_shard, group, cache / "packed" / key, rules, cache, real)
+            for group, key in zip(groups, keys, strict=True)
+        ]
+        for job in tqdm(jobs, "packing", unit="shard", mininterval=5):
+            job.result()
+    clips = [clip for key in keys for clip in _map_shard(cache / "packed" / key, rules)]
+    return Corpus(clips, tuple(targets.NAMES), hashlib.sha256("".join(keys).encode()).hexdigest()[:16])
+
+
+def _rules_key() -> str:
+    path = Path(targets.__file__)
+    sources = sorted(path.parent.glob("*.py")) if path.stem == "__init__" else sorted(path.parent.glob("targets*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+
+
+def _map_shard(folder: Path, rules: str) -> list[Clip]:
+    samples, phones = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("samples", "phones"))
+    weights = np.load(folder / f"weights-{rules}.npy", mmap_mode="r")
+    abouts = [json.loads(line) for line in (folder / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    first = np.cumsum([0] + [about["frames"] for about in abouts])
+    return [
+        Clip(
+            about, samples[a * HOP : b * HOP], phones[a:b], weights[:, a:b] if about["phones"] else None,
+            second_style(about["id"]),
+        )
+        for about, (a, b) in zip(abouts, pairwise(first), strict=True)
+    ]  # fmt: skip
+
+
+def _pack_shard(lines: list[str], folder: Path, rules: str, cache: Path, real: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "clips.jsonl").exists():
+        _pack_sound([json.loads(line) for line in lines], folder, cache, real)
+    if (folder / f"weights-{rules}.npy").exists():
+        return
+    for old in folder.glob("weights-*"):
+        old.unlink()
+    abouts = [json.loads(line) for line in (folder / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    faces = []
+    for about in abouts:
+        face = np.zeros((2, about["frames"], len(targets.NAMES)), np.float16)
+        if about["phones"]:
+            for row, style in ((0, STYLES[0]), (1, STYLES[second_style(about["id"])])):
+                seed = int(hashlib.sha256(about["id"].encode()).hexdigest()[:8], 16)
+                rendered = targets.render(about["phones"], FPS, style=style, seed=seed)
+                face[row] = rendered[np.minimum(np.arange(about["frames"]), len(rendered) - 1)]
+        faces.append(face)
+    _save(folder / f"weights-{rules}.npy", np.concatenate(faces, 1))
+
+
+def _pack_sound(abouts: list[dict[str, Any]], folder: Path, cache: Path, real: Path) -> None:
+    sounds, kept = [], []
+    for about in abouts:
+        path = cache / about["audio"]
+        try:
+            sound, rate = soundfile.read(
+                path if path.exists() else real / about["audio"],
+                dtype="int16",
+                frames=int(LONGEST * SAMPLE_RATE),
+                always_2d=True,
+            )
+        except (OSError, soundfile.LibsndfileError) as error:
+            tqdm.write(f"left out {about['audio']}: {error}")
+            continue
+        if rate != SAMPLE_RATE:
+            raise ValueError(f"{about['audio']} has {rate} Hz; the cache must hold 16 kHz sound.")
+        frames = max(1, len(sound) // HOP)
+        sounds.append(np.pad(sound[:, 0], (0, max(0, frames * HOP - len(sound))))[: frames * HOP])
+        kept.append({**about, "frames": frames})
+    _save(folder / "samples.npy", np.concatenate(sounds))
+    _save(folder / "phones.npy", np.concatenate([frame_phones(about["phones"], about["frames"]) for about in kept]))
+    (folder / "clips.jsonl").write_text("".join(json.dumps(about) + "\n" for about in kept), encoding="utf-8")
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """Write an array whole or not at all."""
+    part = path.with_name(path.name + ".part.npy")
+    np.save(part, array)
+    part.replace(path)

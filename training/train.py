@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Train the network: `python -m training.train --profile cpu --run training/runs/main`.
+
+Writes into the run's folder: last.pt (resumable), TensorBoard scalars, log.jsonl (one line per evaluation).
+Evaluation and export take the exponential moving average of the parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from .batches import Batch, ExampleMaker, loader, seconds_of, warped_filters
+from .config import NO_PHONE, PROFILES, Config, profile
+from .geometry import MEASURES, lip_geometry
+from .losses import BILABIAL, LipLoss
+from .model import FaceFormer, count_parameters
+from .packing import Corpus, load_corpus
+from .wav2sem import sentence_vectors
+
+CACHE = Path("training/cache")
+REAL_SPEECH = Path("../shared/speech/real")
+
+
+def learning_rate(progress: float, config: Config) -> float:
+    """Linear warm-up, then a cosine down to 2 %; `progress` runs from 0 to 1."""
+    if progress < config.warm_up:
+        return config.rate * progress / config.warm_up
+    fraction = (progress - config.warm_up) / (1 - config.warm_up)
+    return config.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))))
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Exponential moving average, faster while there is little to average."""
+    decay = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for kept, new in zip(average.parameters(), network.parameters(), strict=True):
+            kept.lerp_(new.to(kept.device), 1 - decay)
+
+
+@torch.no_grad()
+def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: np.ndarray | None) -> dict[str, float]:
+    """Figures on whole development clips, neutral style, without augmentation.
+
+    phone_accuracy over labelled frames; aperture_r: correlation of the opening with the target's, over all frames;
+    aperture_mm: its mean absolute error; shut_mm: mean opening beyond the target's on p b m frames.
+    """
+    network.eval()
+    measures = torch.tensor(lip_geometry(corpus.names).measures)[:, MEASURES.index("aperture")]
+    style = torch.eye(network.decoder.obj_vector.in_features)[:1]
+    right, opening, wanted, shut = [], [], [], []
+    for index in clips:
+        clip = corpus.clips[index]
+        vector = None if semantics is None else torch.tensor(semantics[index])[None]
+        prediction = network(torch.tensor(clip.speech())[None], style, vector)
+        phones = torch.tensor(np.array(clip.phones), dtype=torch.long)
+        known = phones != NO_PHONE
+        right.append((prediction.phones[0].argmax(-1) == phones)[known])
+        opening.append(prediction.weights[-1][0].clamp(0, 1) @ measures)
+        wanted.append(torch.tensor(np.array(clip.weights[0], np.float32)) @ measures)
+        shut.append(torch.isin(phones, BILABIAL))
+    a, b, c = torch.cat(opening), torch.cat(wanted), torch.cat(shut)
+    network.train()
+    return {
+        "phone_accuracy": float(torch.cat(right).float().mean()),
+        "aperture_r": float(torch.corrcoef(torch.stack([a, b]))[0, 1]),
+        "aperture_mm": float((a - b).abs().mean()),
+        "shut_mm": float((a - b)[c].clamp(min=0).mean()),
+    }
+
+
+def development_clips(corpus: Corpus, count: int) -> dict[str, np.ndarray]:
+    """Up to `count` clips each of people and of machines from the dev split, always the same."""
+    clips = corpus.choose("dev")
+    real = np.array([corpus.clips[i].real for i in clips], bool)
+    random = np.random.default_rng(7)
+    sets = {"real": clips[real], "synthetic": clips[~real]}
+    return {name: random.permutation(found)[:count] for name, found in sets.items() if len(found)}
+
+
+def forward_loss(network: nn.Module, losses: LipLoss, batch: Batch, filters: Tensor) -> dict[str, Tensor]:
+    """Losses of one batch; sentence vectors are dropped or blurred now and then, so that nothing leans on them."""
+    semantic = batch.semantic if batch.semantic.shape[1] else None
+    if semantic is not None:
+        keep = (torch.rand(len(semantic), 1, device=semantic.device) > 0.15).to(semantic.dtype)
+        semantic = (semantic + 0.2 * torch.randn_like(semantic)) * keep
+    prediction = network(batch.speech, batch.style, semantic, filters[batch.warp], batch.mask)
+    terms: dict[str, Tensor] = losses(prediction, batch.weights, batch.phones, batch.known)
+    return terms
+
+
+def build(config: Config, corpus: Corpus, initial: Path | None) -> FaceFormer:
+    """A new network, with every parameter of the checkpoint `initial` that fits."""
+    torch.manual_seed(config.seed)
+    network = FaceFormer(config, len(corpus.names))
+    if initial:
+        have, found = network.state_dict(), torch.load(initial, weights_only=True)["average"]
+        fitting = {key: value for key, value in found.items() if key in have and have[key].shape == value.shape}
+        network.load_state_dict(fitting, strict=False)
+        tqdm.write(f"{len(fitting)} of {len(have)} arrays taken from {initial}")
+    else:
+        some = [corpus.clips[i].weights[0] for i in corpus.choose("train")[::20]]
+        network.decoder.vertice_map_r.bias.data = torch.tensor(np.concatenate(some).astype(np.float32).mean(0))
+    return network
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all."""
+    torch.save(state, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)
+
+
+def train(
+    config: Config, corpus: Corpus, run: Path, semantics: np.ndarray | None = None, initial: Path | None = None,
+    processes: int = 0, every: float = 3.0,
+) -> FaceFormer:  # fmt: skip
+    """Train until the schedule ends, resuming from run/last.pt; evaluate and save every `every` minutes.
+
+    Returns the averaged network. Reproducible by config.seed when config.steps is given.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision="bf16")
+    network = build(config, corpus, initial)
+    average = copy.deepcopy(network).eval()
+    decay = [p for p in network.parameters() if p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=1e-9, betas=(0.9, 0.98)
+    )
+    step, before = 0, 0.0
+    if (run / "last.pt").exists():
+        state = torch.load(run / "last.pt", weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, before = state["step"], state["elapsed"]
+    network, optimiser = accelerator.prepare(network, optimiser)
+    losses = LipLoss(lip_geometry(corpus.names)).to(accelerator.device)
+    filters = warped_filters(config.bands).to(accelerator.device)
+    maker = ExampleMaker(corpus, config, semantics=semantics)
+    writer, watched = SummaryWriter(str(run)), development_clips(corpus, 40)
+    tqdm.write(f"{count_parameters(network) / 1e6:.2f} M parameters, from step {step}")
+    started, saved, heard = time.monotonic(), time.monotonic(), 0.0
+    bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=5)
+
+    def report(elapsed: float) -> None:
+        figures: dict[str, Any] = {
+            "step": step,
+            "minutes": round(elapsed / 60, 2),
+            "hours_heard": round(heard / 3600, 2),
+        }
+        for name, clips in watched.items():
+            found = evaluate(average, corpus, clips, semantics)
+            figures |= {f"{name}/{key}": round(value, 4) for key, value in found.items()}
+            for key, value in found.items():
+                writer.add_scalar(f"{name}/{key}", value, step)
+        tqdm.write(json.dumps(figures))
+        with (run / "log.jsonl").open("a") as log:
+            log.write(json.dumps(figures) + "\n")
+        plain_network = accelerator.unwrap_model(network)
+        save(run / "last.pt", {
+            "config": config.to_dict(), "names": list(corpus.names), "network": plain_network.state_dict(),
+            "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed,
+        })  # fmt: skip
+
+    network.train()
+    for batch in loader(maker, config, step, processes):
+        elapsed = before + time.monotonic() - started
+        progress = step / config.steps if config.steps else elapsed / (config.minutes * 60)
+        if progress >= 1:
+            break
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(progress, config)
+        batch = Batch(**{name: value.to(accelerator.device) for name, value in vars(batch).items()})
+        with accelerator.autocast():
+            terms = forward_loss(network, losses, batch, filters)
+        accelerator.backward(terms["total"])
+        accelerator.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        step += 1
+        heard += seconds_of(batch)
+        update_average(average, accelerator.unwrap_model(network), config.ema, step)
+        if step % 20 == 0:
+            for name, value in terms.items():
+                writer.add_scalar(f"loss/{name}", float(value), step)
+            bar.n = round(100 * progress)
+            bar.set_postfix_str(
+                f"step {step}, loss {float(terms['total']):.2f}, {heard / (time.monotonic() - started):.0f}x"
+            )
+        if time.monotonic() - saved > every * 60:
+            report(elapsed)
+            saved = time.monotonic()
+    report(before + time.monotonic() - started)
+    writer.close()
+    return average
+
+
+def load_network(path: str | Path) -> tuple[FaceFormer, tuple[str, ...]]:
+    """The averaged network of a checkpoint and its blendshape names."""
+    state = torch.load(path, weights_only=True)
+    network = FaceFormer(Config(**state["config"]), len(state["names"]))
+    network.load_state_dict(state["average"])
+    return network.eval(), tuple(state["names"])
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", choices=PROFILES, default="cpu")
+    parser.add_argument("--run", type=Path, default=Path("training/runs/main"))
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
+    parser.add_argument(
+        "--wav2sem", type=Path, help="checkpoint of training.wav2sem; without it the branch is left out"
+    )
+    parser.add_argument("--initial", type=Path, help="checkpoint to start from")
+    parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--every", type=float, default=3.0, help="minutes between evaluations")
+    for field in ("minutes", "rate", "crop", "real_share", "ema", "dropout", "nonspeech_share"):
+        parser.add_argument(f"--{field.replace('_', '-')}", type=float)
+    for field in ("steps", "seed", "batch", "hidden", "layers", "semantic", "passes"):
+        parser.add_argument(f"--{field}", type=int)
+    parser.add_argument("--front-end", choices=("mel", "wave"))
+    given = vars(parser.parse_args())
+    plumbing = ("profile", "run", "cache", "real", "wav2sem", "initial", "processes", "threads", "every")
+    options = {key: given.pop(key) for key in plumbing}
+    if options["wav2sem"] is None:
+        given["semantic"] = 0
+    config = profile(options["profile"], **given)
+    torch.set_num_threads(options["threads"])
+    corpus = load_corpus(options["cache"], options["real"])
+    semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
+    train(config, corpus, options["run"], semantics, options["initial"], options["processes"], options["every"])
+
+
+if __name__ == "__main__":
+    main()
