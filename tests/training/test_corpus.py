@@ -185,3 +185,22 @@ def test_a_tiny_corpus_resumes_and_repeats(tmp_path, monkeypatch):
 def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert main(["--speech", str(tmp_path), "--cache", str(tmp_path / "cache")]) == 1
     assert "manifest.csv" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(
+    shutil.which("flite") is None, reason="flite is not installed; see training/corpus/setup_engines.sh"
+)
+def test_alignment_agrees_with_the_synthesiser():
+    from training.corpus.align import align
+    from training.corpus.engines import synthesise
+
+    voice = next(v for v in VOICES if v.name == "slt" and v.engine == "flite")
+    speech, exact = synthesise(voice, "Peter bought a big map of Boston.", 1.0, 1.0, 0.5)
+    aligned = align(speech, "Peter bought a big map of Boston.")
+    assert aligned is not None
+
+    def closures(phones):
+        return np.array([start for start, _, name in phones if name in ("P", "B", "M")])
+
+    np.testing.assert_allclose(closures(aligned), closures(exact), atol=0.05)
+    assert align(speech, "...") is None
