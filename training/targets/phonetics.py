@@ -81,7 +81,7 @@ TARGETS: dict[str, Target] = {
     "R": Target(3.5, 0.5, 5.0, 0.9, 0.70, 0.25, 0.0, 1.0),
     "W": Target(2.2, 0.9, 1.0, 2.5, 1.00, 0.15, 0.0, 1.8),
     # rest: lips just apart, jaw just down
-    "SIL": Target(0.5, 1.0, 0.9, 1.2, 0.0, 0.0, 0.0, 0.4),
+    "SIL": Target(0.5, 1.0, 0.7, 1.2, 0.0, 0.0, 0.0, 0.4),
     # drawing breath before a phrase parts the lips [GRID: 7-9 mm, half a second before; here less, since not all do it]
     "PREP": Target(2.0, 0.6, 5.5, 0.6, 0.0, 0.0, 0.0, 0.1),
 }
