@@ -7,18 +7,23 @@ positions). Three identities make the loop cheap (float64 throughout, so that it
 * the fed-back output is linear in the hidden feature, so feedback folds to x[t+1] = A h[t] + c in feature space;
 * nothing that was fed in ever changes, so keys and values of past frames are kept;
 * with one memory frame per output frame the alignment attention has a single key, and its softmax is 1.
+
+What is affine between two nonlinearities is one matrix: a layer norm is `centred / norm`, its centring belongs to the
+matrix before it and its gain to the matrix after it. A frame then costs five products and the attention.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 
 from .errors import ModelError
 
 _LAYER = "transformer_decoder.layers.0."
-_CHECK_EVERY = 200  # frames between two looks at `cancelled`
+_TICK_EVERY = 200  # frames between two calls of `tick`
+_EPSILON = 1e-5  # of the layer norms
 
 
 class Decoder:
@@ -40,101 +45,114 @@ class Decoder:
         d = arrays["obj_vector.weight"].shape[0] if arrays.get("obj_vector.weight", np.empty(0)).ndim == 2 else 0
         if d < 1 or d % heads or d % 2:
             raise ModelError(f"The decoder's width {d} does not fit {heads} attention heads; get a whole model.")
-        hidden = len(arrays.get(_LAYER + "linear1.bias", ()))
-        shapes = _shapes(d, hidden, outputs, styles)
+        inner = len(arrays.get(_LAYER + "linear1.bias", ()))
+        shapes = _shapes(d, inner, outputs, styles)
         for name, shape in shapes.items():
             if name not in arrays or arrays[name].shape != shape:
                 found = arrays[name].shape if name in arrays else "nothing"
                 raise ModelError(f"The decoder needs {name} of shape {shape} and holds {found}; get a whole model.")
-        get = {name: arrays[name].astype(np.float64) for name in shapes if not name.startswith("vertice_map")}
+        get = {
+            name.removeprefix(_LAYER): arrays[name].astype(np.float64)
+            for name in shapes
+            if not name.startswith("vertice_map")
+        }
         self.width, self.heads, self.period, self.memory_per_frame = d, heads, period, memory_per_frame
         self.output_weight, self.output_bias = arrays["vertice_map_r.weight"], arrays["vertice_map_r.bias"]
         into = arrays["vertice_map.weight"].astype(np.float64)
         self._feedback = into @ self.output_weight.astype(np.float64)
         self._feedback_bias = into @ self.output_bias.astype(np.float64) + arrays["vertice_map.bias"]
         self._styles = get["obj_vector.weight"]
-        self._self = _Attention(get, _LAYER + "self_attn.", heads)
-        self._cross = _Attention(get, _LAYER + "multihead_attn.", heads)
-        self._ffn = [get[_LAYER + n] for n in ("linear1.weight", "linear1.bias", "linear2.weight", "linear2.bias")]
-        self._norms = [(get[f"{_LAYER}norm{i}.weight"], get[f"{_LAYER}norm{i}.bias"]) for i in (1, 2, 3)]
+        self._fold(get)
 
-    def run(self, memory: np.ndarray, style: np.ndarray, cancelled: Callable[[], bool] | None = None) -> np.ndarray:
+    def _fold(self, get: dict[str, np.ndarray]) -> None:
+        """Merge every run of affine maps into one matrix and one constant."""
+        d = self.width
+        centre = np.eye(d) - 1.0 / d
+        (g1, b1), (g2, b2), (g3, b3) = ((get[f"norm{i}.weight"], get[f"norm{i}.bias"]) for i in (1, 2, 3))
+        self._gain, self._bias = g3, b3
+        # Fed-in feature x to its centred self, query, key and value.
+        qkv, qkv_bias = _in_projection(get, "self_attn.", self.heads)
+        spread, spread_bias = np.concatenate([centre, qkv]), np.concatenate([np.zeros(d), qkv_bias])
+        self._spread, self._spread_bias = spread, spread_bias
+        self._step = spread @ self._feedback * g3
+        self._self_out, self._self_out_bias = centre @ get["self_attn.out_proj.weight"], get["self_attn.out_proj.bias"]
+        # First norm's output to the second norm's input and the query of the alignment attention.
+        self._cross, self._cross_bias = _in_projection(get, "multihead_attn.", self.heads)
+        self._align_query, self._align_query_bias = self._cross[:d] * g1, self._cross[:d] @ b1 + self._cross_bias[:d]
+        self._align_out, self._align_bias = (
+            centre @ get["multihead_attn.out_proj.weight"],
+            centre @ (get["multihead_attn.out_proj.bias"] + b1),
+        )
+        self._after_first = centre * g1
+        # Second norm's output through the feed-forward pair.
+        self._widen, self._widen_bias = get["linear1.weight"] * g2, get["linear1.weight"] @ b2 + get["linear1.bias"]
+        self._narrow = centre @ np.concatenate([np.diag(g2), get["linear2.weight"]], axis=1)
+        self._narrow_bias = centre @ (b2 + get["linear2.bias"])
+
+    def run(self, memory: np.ndarray, style: np.ndarray, tick: Callable[[int], None] | None = None) -> np.ndarray:
         """Hidden features of every frame, float64 (T, d); outputs are `hidden @ output_weight.T + output_bias`.
 
-        memory: (T * memory_per_frame, d). style: (styles,) one-hot or convex blend. Stops early, with the frames
-        that are done, when `cancelled()` is true.
+        memory: (T * memory_per_frame, d). style: (styles,) one-hot or convex blend. tick(frames done) is called now and
+        then and may raise to stop.
         """
+        d, heads = self.width, self.heads
         count = len(memory) // self.memory_per_frame
-        hidden = np.empty((count, self.width))
         align = self._alignment(memory[: count * self.memory_per_frame].astype(np.float64))
-        keys = np.empty((self.heads, count, self.width // self.heads))
-        values = np.empty_like(keys)
-        positions = periodic_positions(self.period, self.width)
-        # Read backwards, the bias for every past frame of frame t is one slice of this table.
-        bias = temporal_bias(count, self.period, self.heads)[:, ::-1]
+        positions = periodic_positions(self.period, d)
         style_vector = self._styles @ style
-        constant = self._feedback_bias + style_vector
-        x = style_vector
+        own_bias = np.concatenate([self._self_out_bias - self._self_out_bias.mean(), np.zeros(3 * d)])
+        constants = (
+            (positions + style_vector + self._feedback_bias + self._feedback @ self._bias) @ self._spread.T
+            + self._spread_bias
+            + own_bias
+        )
+        now = self._spread @ (style_vector + positions[0]) + self._spread_bias + own_bias
+        keys = np.empty((heads, count, d // heads))
+        values = np.ones((heads, count, d // heads + 1))  # the last channel sums the weights
+        # Read backwards, the bias for every past frame of frame t is one slice of this table.
+        bias = temporal_bias(count, self.period, heads)[:, None, ::-1]
+        normal = np.empty((count, d))
+        wide = np.empty(d + len(self._widen))
         for t in range(count):
-            if cancelled and t % _CHECK_EVERY == 0 and cancelled():
-                return hidden[:t]
-            x = x + positions[t % self.period]
-            query, keys[:, t], values[:, t] = self._self.project(x)
-            scores = (keys[:, : t + 1] @ query[:, :, None])[:, :, 0] + bias[:, count - 1 - t :]
-            x = _layer_norm(x + self._self.out(_softmax(scores), values[:, : t + 1]), *self._norms[0])
-            x = _layer_norm(x + align(t, x), *self._norms[1])
-            w1, b1, w2, b2 = self._ffn
-            hidden[t] = _layer_norm(x + w2 @ np.maximum(w1 @ x + b1, 0.0) + b2, *self._norms[2])
-            x = self._feedback @ hidden[t] + constant
-        return hidden
+            if tick and t % _TICK_EVERY == 0:
+                tick(t)
+            if t:
+                now = self._step.dot(normal[t - 1])
+                now += constants[t % self.period]
+            keys[:, t] = now[2 * d : 3 * d].reshape(heads, -1)
+            values[:, t, :-1] = now[3 * d :].reshape(heads, -1)
+            scores = now[d : 2 * d].reshape(heads, 1, -1) @ keys[:, : t + 1].transpose(0, 2, 1)
+            scores += bias[:, :, count - 1 - t :]
+            scores -= scores.max(axis=2, keepdims=True)
+            attended = np.exp(scores, out=scores) @ values[:, : t + 1]
+            x = self._self_out.dot((attended[:, :, :-1] / attended[:, :, -1:]).ravel())
+            x += now[:d]
+            x = align(t, _normalise(x))
+            wide[:d] = _normalise(x)
+            np.maximum(self._widen.dot(wide[:d]) + self._widen_bias, 0.0, out=wide[d:])
+            x = self._narrow.dot(wide)
+            x += self._narrow_bias
+            normal[t] = _normalise(x)
+        return normal * self._gain + self._bias
 
     def _alignment(self, memory: np.ndarray) -> Callable[[int, np.ndarray], np.ndarray]:
-        """The cross-attention of frame t to its own memory frames, as a function of t and the query feature."""
-        _, keys, values = self._cross.project(memory)
-        if self.memory_per_frame == 1:
-            attended = self._cross.merge(values)
-            return lambda t, x: attended[t]
-        r = self.memory_per_frame
+        """The map of frame t from the first norm's output to the second norm's input, through its own memory frames."""
+        d, r = self.width, self.memory_per_frame
+        keys = memory @ self._cross[d : 2 * d].T + self._cross_bias[d : 2 * d]
+        values = memory @ self._cross[2 * d :].T + self._cross_bias[2 * d :]
+        if r == 1:
+            attended = values @ self._align_out.T + self._align_bias
+            return lambda t, x: self._after_first.dot(x) + attended[t]
+        keys, values = (a.reshape(-1, r, self.heads, d // self.heads).swapaxes(1, 2) for a in (keys, values))
 
         def attend(t: int, x: np.ndarray) -> np.ndarray:
-            own = slice(r * t, r * t + r)
-            scores = (keys[:, own] @ self._cross.project_query(x)[:, :, None])[:, :, 0]
-            return self._cross.out(_softmax(scores), values[:, own])
+            query = (self._align_query.dot(x) + self._align_query_bias).reshape(self.heads, -1, 1)
+            scores = keys[t] @ query
+            weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+            heard = ((weights / weights.sum(axis=1, keepdims=True)) * values[t]).sum(axis=1).ravel()
+            return self._after_first.dot(x) + self._align_out.dot(heard) + self._align_bias
 
         return attend
-
-
-class _Attention:
-    """Projections of one multi-head attention; the softmax scale is folded into the query."""
-
-    def __init__(self, get: dict[str, np.ndarray], prefix: str, heads: int) -> None:
-        self.heads = heads
-        self.weight, self.bias = get[prefix + "in_proj_weight"].copy(), get[prefix + "in_proj_bias"].copy()
-        self.width = self.weight.shape[1]
-        scale = (self.width // heads) ** -0.5
-        self.weight[: self.width] *= scale
-        self.bias[: self.width] *= scale
-        self.out_weight, self.out_bias = get[prefix + "out_proj.weight"], get[prefix + "out_proj.bias"]
-
-    def _split(self, x: np.ndarray) -> np.ndarray:
-        """(..., d) to (heads, ..., d / heads)."""
-        return np.moveaxis(x.reshape(*x.shape[:-1], self.heads, -1), -2, 0)
-
-    def project(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Query, key and value of `x` (..., d), each (heads, ..., d / heads)."""
-        q, k, v = np.split(x @ self.weight.T + self.bias, 3, axis=-1)
-        return self._split(q), self._split(k), self._split(v)
-
-    def project_query(self, x: np.ndarray) -> np.ndarray:
-        return self._split(self.weight[: self.width] @ x + self.bias[: self.width])
-
-    def merge(self, values: np.ndarray) -> np.ndarray:
-        """Output projection of per-head values (heads, n, d / heads) to (n, d)."""
-        return np.moveaxis(values, 0, 1).reshape(values.shape[1], -1) @ self.out_weight.T + self.out_bias
-
-    def out(self, weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Attention output (d,) for weights (heads, n) over values (heads, n, d / heads)."""
-        return self.out_weight @ (weights[:, None, :] @ values).reshape(-1) + self.out_bias
 
 
 def periodic_positions(period: int, width: int) -> np.ndarray:
@@ -155,17 +173,22 @@ def temporal_bias(count: int, period: int, heads: int) -> np.ndarray:
     return -slopes[:, None] * (np.arange(count) // period)
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
+def _in_projection(get: dict[str, np.ndarray], block: str, heads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (3 d, d) and bias (3 d,) of query, key and value; the softmax scale is folded into the query."""
+    weight, bias = get[block + "in_proj_weight"].copy(), get[block + "in_proj_bias"].copy()
+    d = weight.shape[1]
+    scale = (d // heads) ** -0.5
+    weight[:d] *= scale
+    bias[:d] *= scale
+    return weight, bias
 
 
-def _layer_norm(x: np.ndarray, gain: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    centred = x - x.mean()
-    return centred / np.sqrt(centred @ centred / len(x) + 1e-5) * gain + bias
+def _normalise(centred: np.ndarray) -> np.ndarray:
+    """Layer norm of a vector without mean, before gain and bias."""
+    return centred * (1.0 / sqrt(centred.dot(centred) / len(centred) + _EPSILON))
 
 
-def _shapes(d: int, hidden: int, outputs: int, styles: int) -> dict[str, tuple[int, ...]]:
+def _shapes(d: int, inner: int, outputs: int, styles: int) -> dict[str, tuple[int, ...]]:
     """Every parameter and its shape."""
     attention = {
         "in_proj_weight": (3 * d, d), "in_proj_bias": (3 * d,), "out_proj.weight": (d, d), "out_proj.bias": (d,),
@@ -177,9 +200,9 @@ def _shapes(d: int, hidden: int, outputs: int, styles: int) -> dict[str, tuple[i
     }
     shapes |= {f"{_LAYER}norm{i}.{part}": (d,) for i in (1, 2, 3) for part in ("weight", "bias")}
     shapes |= {
-        _LAYER + "linear1.weight": (hidden, d),
-        _LAYER + "linear1.bias": (hidden,),
-        _LAYER + "linear2.weight": (d, hidden),
+        _LAYER + "linear1.weight": (inner, d),
+        _LAYER + "linear1.bias": (inner,),
+        _LAYER + "linear2.weight": (d, inner),
         _LAYER + "linear2.bias": (d,),
         "vertice_map.weight": (d, outputs),
         "vertice_map.bias": (d,),

@@ -3,23 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .decoder import Decoder
+from .encoder import AudioEncoder, Heard
 from .errors import Cancelled, ModelError
 from .flame import arkit_basis
-from .model_package import TOPOLOGIES, ModelPackage
+from .model_package import ModelPackage
 from .motion import FaceMotion
-from .session import create_session
-from .speech import SAMPLE_RATE, Speech
-from .windows import crossfade, frame_loudness, plan_windows
+from .speech import Speech
+from .windows import crossfade, plan_windows
 
 EMBEDDED_MODEL = Path(__file__).resolve().parent.parent / "vendored_models" / "wav2sem_small"
+_LISTENING = 0.8  # share of the time that the encoder takes
 
 Progress = Callable[[float, str], None]
 
@@ -29,8 +29,7 @@ class LipSyncModel:
     """A loaded model package. Make one with `load`, keep it: loading takes longer than a sentence."""
 
     package: ModelPackage
-    encoder: Any
-    wav2sem: Any | None
+    encoder: AudioEncoder
     decoder: Decoder
     basis: np.ndarray
     names: tuple[str, ...]
@@ -39,30 +38,24 @@ class LipSyncModel:
     def load(
         package: ModelPackage | str | Path = EMBEDDED_MODEL, provider: str = "CPU", threads: int = 0
     ) -> LipSyncModel:
-        """Load graphs and decoder; provider is a key of `session.PROVIDERS`, 0 threads means one per core.
+        """Load graphs and decoder; provider is "AUTO" or a key of `session.PROVIDERS`, 0 threads means one per core.
 
-        Raises ModelError when the package is damaged, RuntimeMissing when onnxruntime cannot be loaded.
+        A provider that does not work falls back to the CPU; `encoder.note` then says so in one sentence. Raises
+        ModelError when the package is damaged, RuntimeMissing when onnxruntime cannot be loaded.
         """
         if not isinstance(package, ModelPackage):
             package = ModelPackage.read(package)
-        vertices = TOPOLOGIES[package.topology]
         blendshapes = package.output_kind == "blendshapes"
         decoder = Decoder(
             package.decoder_arrays(),
             package.period,
             package.heads,
             package.memory_per_frame,
-            outputs=len(package.output_names) if blendshapes else 3 * vertices,
+            outputs=len(package.output_names) if blendshapes else 3 * package.vertices,
             styles=len(package.styles),
         )
-        names, basis = _blendshapes(package) if blendshapes else _vertex_basis(decoder, vertices)
-        encoder = create_session(package.folder / "model.onnx", provider, threads)
-        has_wav2sem = "wav2sem.onnx" in package.files
-        wav2sem = create_session(package.folder / "wav2sem.onnx", provider, threads) if has_wav2sem else None
-        inputs = {node.name for node in encoder.get_inputs()}
-        if inputs != ({"speech", "semantic"} if has_wav2sem else {"speech"}):
-            raise ModelError(f"The model “{package.name}” has a graph with unknown inputs; get a whole model.")
-        return LipSyncModel(package, encoder, wav2sem, decoder, basis, names)
+        names, basis = _blendshapes(package) if blendshapes else _vertex_basis(decoder, package.vertices)
+        return LipSyncModel(package, AudioEncoder(package, provider, threads), decoder, basis, names)
 
     def style_vector(self, style: str | Mapping[str, float] | None = None) -> np.ndarray:
         """One-hot or convex blend over the package's styles, (styles,); None is the default style.
@@ -85,47 +78,45 @@ class LipSyncModel:
         style: str | Mapping[str, float] | None = None,
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
+        longest: float | None = None,
     ) -> FaceMotion:
         """The face motion of `speech`, one frame per 1/fps seconds from its first sample on.
 
-        style: a name or {name: weight}. progress(fraction, stage) is called from this thread. Raises Cancelled soon
-        after `cancelled()` turns true: within one window (24 s) of speech.
+        style: a name or {name: weight}. progress(fraction, stage) is called from this thread. longest: seconds that the
+        decoder runs on before it starts afresh at a pause; by default the package's, `math.inf` for never. Raises
+        Cancelled soon after `cancelled()` turns true: within one window (24 or 40 s) of speech.
         """
-        hop = round(SAMPLE_RATE / self.package.fps)
-        samples = speech.unit_variance() if self.package.normalise == "unit-variance" else speech.samples
-        samples = np.pad(samples, (0, -len(samples) % hop))
-        windows = plan_windows(frame_loudness(samples, hop), self.package.fps)
+
+        def tick(fraction: float, stage: str) -> None:
+            if cancelled and cancelled():
+                raise Cancelled("Cancelled; nothing was changed.")
+            if progress:
+                progress(fraction, stage)
+
         blend = self.style_vector(style)
-
-        def parts() -> Iterator[np.ndarray]:
-            for index, (first, last) in enumerate(windows):
-                for step, stage in enumerate(("Listening to the speech", "Moving the lips")):
-                    if cancelled and cancelled():
-                        raise Cancelled("Cancelled; nothing was changed.")
-                    if progress:
-                        progress((index + 0.8 * step) / len(windows), stage)
-                    if step == 0:
-                        memory = self._encode(samples[first * hop : last * hop])
-                hidden = self.decoder.run(memory, blend, cancelled)
-                if len(hidden) < last - first:
-                    raise Cancelled("Cancelled; nothing was changed.")
-                yield self._weights(hidden)
-
-        weights = crossfade(windows, parts())
+        heard = self.encoder.listen(speech, lambda part: tick(_LISTENING * part, "Listening to the speech"))
+        hidden = self._decode(
+            heard,
+            blend,
+            self.package.decoder_longest if longest is None else longest,
+            lambda part: tick(_LISTENING + (1 - _LISTENING) * part, "Moving the lips"),
+        )
         if progress:
             progress(1.0, "Done")
-        return FaceMotion(self.package.fps, speech.start, self.names, weights, self.basis, self.package.output_kind)
+        return FaceMotion(
+            self.package.fps, speech.start, self.names, self._weights(hidden), self.basis, self.package.output_kind
+        )
 
-    def _encode(self, samples: np.ndarray) -> np.ndarray:
-        """Audio memory of one window, (T, d)."""
-        inputs = {"speech": samples[None]}
-        try:
-            if self.wav2sem is not None:
-                inputs["semantic"] = self.wav2sem.run(["semantic"], inputs)[0]
-            memory = self.encoder.run(["memory"], inputs)[0]
-        except Exception as error:
-            raise ModelError(f"The model “{self.package.name}” failed while listening ({error}).") from error
-        return memory[0]
+    def _decode(self, heard: Heard, blend: np.ndarray, longest: float, tick: Callable[[float], None]) -> np.ndarray:
+        """Hidden features (T, d) of the whole clip, decoded in stretches of at most `longest` seconds."""
+        count, per_frame = len(heard.loudness), self.package.memory_per_frame
+        stretches = plan_windows(heard.loudness, self.package.fps, longest)
+
+        def decode(first: int, last: int) -> np.ndarray:
+            memory = heard.memory[first * per_frame : last * per_frame]
+            return self.decoder.run(memory, blend, lambda done: tick((first + done) / count))
+
+        return crossfade(stretches, (decode(first, last) for first, last in stretches))
 
     def _weights(self, hidden: np.ndarray) -> np.ndarray:
         """Weights over the basis, float32 (T, K)."""

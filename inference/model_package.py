@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import ModelError
+from .windows import LONGEST
 
 SCHEMA = 1
 TOPOLOGIES = {"flame-5023": 5023, "biwi-23370": 23370}
+_OTHER_TOPOLOGY = re.compile(r"vertices-([1-9]\d{0,6})")  # a mesh known by its vertex count alone
 OUTPUT_KINDS = ("blendshapes", "vertices")
+ENCODER_KINDS = ("frames", "wav2vec2")
 _FILES = ("model.onnx", "wav2sem.onnx", "decoder.npz")
 _REQUIRED = ("model.onnx", "decoder.npz")
 _JSON_LIMIT = 1 << 20
@@ -52,6 +57,16 @@ class ModelPackage:
     memory_per_frame: int
     lip_vertices: tuple[int, ...]
     files: dict[str, str]
+    encoder_kind: str = "frames"
+    kernels: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    encoder_longest: float = LONGEST
+    decoder_longest: float = LONGEST
+
+    @property
+    def vertices(self) -> int:
+        """Vertices of the mesh that the model moves."""
+        return topology_vertices(self.topology)
 
     @staticmethod
     def read(folder: str | Path) -> ModelPackage:
@@ -74,6 +89,12 @@ class ModelPackage:
     def decoder_arrays(self) -> dict[str, np.ndarray]:
         """The decoder's parameters by their official names, float32; raises ModelError when they are damaged."""
         return read_arrays(self.folder / "decoder.npz")
+
+
+def topology_vertices(topology: str) -> int:
+    """Vertices of a topology id, 0 for an unknown one."""
+    other = _OTHER_TOPOLOGY.fullmatch(topology)
+    return int(other[1]) if other else TOPOLOGIES.get(topology, 0)
 
 
 def list_packages(folder: str | Path) -> list[ModelPackage | ModelError]:
@@ -142,15 +163,30 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
             raise fail(f"names something twice in “{key}”")
         return tuple(value)
 
+    def layers(table: Any, key: str) -> tuple[int, ...]:
+        return tuple(
+            field(table, key, list, lambda v: 1 <= len(v) <= 16 and all(type(n) is int and 1 <= n <= 64 for n in v))
+        )
+
+    def longest(table: dict[str, Any]) -> float:
+        seconds = table.get("longest", LONGEST)  # null: as long as the clip
+        return inf if seconds is None else float(field({"longest": seconds}, "longest", (int, float), lambda v: v >= 4))
+
     output = field(data, "output", dict)
     kind = field(output, "kind", str, lambda v: v in OUTPUT_KINDS)
     decoder = field(data, "decoder", dict)
-    topology = field(data, "topology", str, lambda v: v in TOPOLOGIES)
+    topology = field(data, "topology", str, lambda v: topology_vertices(v) > 0)
+    encoder = data.get("encoder", {"kind": "frames"})
+    encoder_kind = field(encoder, "kind", str, lambda v: v in ENCODER_KINDS)
+    official = encoder_kind == "wav2vec2"
+    kernels, strides = (layers(encoder, key) if official else () for key in ("kernels", "strides"))
+    if len(kernels) != len(strides):
+        raise fail("has no usable “strides”")
     styles = texts(data, "styles", least=1)
     files = field(data, "files", dict, lambda v: set(_REQUIRED) <= set(v) <= set(_FILES))
     if not all(isinstance(digest, str) and len(digest) == 64 for digest in files.values()):
         raise fail("has no usable SHA-256 for its files")
-    vertices = TOPOLOGIES[topology]
+    vertices = topology_vertices(topology)
     lips = data.get("lip_vertices", [])
     if not isinstance(lips, list) or not all(isinstance(i, int) and 0 <= i < vertices for i in lips):
         raise fail("has no usable “lip_vertices”")
@@ -174,4 +210,9 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         memory_per_frame=field(decoder, "memory_per_frame", int, lambda v: v in (1, 2)),
         lip_vertices=tuple(lips),
         files=dict(files),
+        encoder_kind=encoder_kind,
+        kernels=kernels,
+        strides=strides,
+        encoder_longest=longest(encoder),
+        decoder_longest=longest(decoder),
     )

@@ -6,13 +6,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import ModelError, RuntimeMissing
 
+# The order is that of "AUTO": what is fastest first.
 PROVIDERS = {
-    "CPU": "CPUExecutionProvider",
     "CUDA": "CUDAExecutionProvider",
     "DIRECTML": "DmlExecutionProvider",
     "COREML": "CoreMLExecutionProvider",
+    "CPU": "CPUExecutionProvider",
 }
 
 
@@ -33,19 +36,63 @@ def available_providers() -> tuple[str, ...]:
     return tuple(key for key, name in PROVIDERS.items() if name in offered)
 
 
-def create_session(path: Path, provider: str = "CPU", threads: int = 0) -> Any:
-    """An InferenceSession for the graph at `path` with CPU as the second choice; 0 threads: one per core.
+class Session:
+    """A graph on the best device that works: what `provider` asks for, else the CPU.
 
+    provider: a key of `PROVIDERS`, or "AUTO" for the fastest that the machine offers. threads: 0 means one per core.
+    `provider` then says where it runs, `note` in one sentence why that is not what was asked for (else None).
     Raises ModelError when the graph cannot be loaded, RuntimeMissing when onnxruntime cannot.
     """
-    onnxruntime = _onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    # Windows differ in length: the arena would keep the peak of each shape.
-    options.enable_cpu_mem_arena = False
-    names = list(dict.fromkeys([PROVIDERS[provider], PROVIDERS["CPU"]]))
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=names)
-    except Exception as error:
-        raise ModelError(f"“{path.name}” cannot be run ({error}); copy the model folder again.") from error
+
+    def __init__(self, path: Path, provider: str = "CPU", threads: int = 0) -> None:
+        self._path, self._threads = path, threads
+        self.note: str | None = None
+        offered = available_providers()
+        self.provider = (offered[0] if offered else "CPU") if provider == "AUTO" else provider
+        if self.provider not in offered and self.provider != "CPU":
+            self._fall_back("this onnxruntime does not offer it")
+        try:
+            self._session = self._create()
+        except Exception as error:
+            self._recover(error)
+
+    @property
+    def inputs(self) -> dict[str, list[Any]]:
+        """Shapes of the graph's inputs by name."""
+        return {node.name: node.shape for node in self._session.get_inputs()}
+
+    def run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        """One output of the graph; a device that fails is left for the CPU, once and for all."""
+        try:
+            return self._session.run([output], inputs)[0]
+        except Exception as error:
+            self._recover(error)
+            return self._session.run([output], inputs)[0]
+
+    def _recover(self, error: Exception) -> None:
+        """Load the graph on the CPU after a device failed; raises ModelError when it was the CPU."""
+        if self.provider == "CPU":
+            raise ModelError(f"“{self._path.name}” cannot be run ({error}); copy the model folder again.") from error
+        self._fall_back(str(error).splitlines()[0])
+        try:
+            self._session = self._create()
+        except Exception as again:
+            raise ModelError(f"“{self._path.name}” cannot be run ({again}); copy the model folder again.") from again
+
+    def _fall_back(self, reason: str) -> None:
+        self.note = f"The model runs on the CPU because {self.provider} cannot be used ({reason})."
+        self.provider = "CPU"
+
+    def _create(self) -> Any:
+        onnxruntime = _onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 4
+        # Windows differ in length: the arena would keep the peak of each shape.
+        options.enable_cpu_mem_arena = False
+        wanted = list(dict.fromkeys([PROVIDERS[self.provider], PROVIDERS["CPU"]]))
+        session = onnxruntime.InferenceSession(str(self._path), options, providers=wanted)
+        # onnxruntime leaves a provider whose libraries are missing without an error.
+        if session.get_providers()[0] != wanted[0]:
+            self._fall_back("its driver or libraries are missing")
+        return session

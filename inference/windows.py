@@ -7,18 +7,21 @@ from collections.abc import Iterable
 
 import numpy as np
 
-LONGEST = 24.0  # seconds of one window: bounds memory, attention grows with its square
+LONGEST = 24.0  # seconds of one window unless a package says otherwise: attention grows with its square
 OVERLAP = 1.0  # seconds that two windows share
-_SEARCH = 8.0  # seconds before a window's end in which the quietest place is looked for
 
 
-def plan_windows(loudness: np.ndarray, fps: float) -> list[tuple[int, int]]:
+def plan_windows(loudness: np.ndarray, fps: float, longest_seconds: float = LONGEST) -> list[tuple[int, int]]:
     """Frame ranges [first, last) that cover the clip; neighbours share `OVERLAP` seconds around a quiet place.
 
-    loudness: mean square of the speech per frame, (T,). Short clips are one window.
+    loudness: mean square of the speech per frame, (T,). Clips of up to `longest_seconds` are one window.
     """
     count = len(loudness)
-    longest, overlap, search = (int(seconds * fps) for seconds in (LONGEST, OVERLAP, _SEARCH))
+    longest_seconds = max(longest_seconds, 4 * OVERLAP)
+    if count <= longest_seconds * fps:
+        return [(0, count)]
+    longest, overlap = int(longest_seconds * fps), int(OVERLAP * fps)
+    search = longest // 3
     windows, first = [], 0
     while count - first > longest:
         # Energy of each candidate overlap, by a running sum.

@@ -40,12 +40,20 @@ def test_feedback_matters() -> None:
     assert np.abs(found[0] - found[1]).max() > 1e-2
 
 
-def test_cancel_stops_early() -> None:
-    calls = iter([False, True])
-    hidden = Decoder(decoder_arrays(), 25, 4, 1, 6, 2).run(
-        np.zeros((900, 16)), np.array([1.0, 0.0]), lambda: next(calls)
-    )
-    assert len(hidden) == 200
+def test_tick_may_stop() -> None:
+    class Stop(Exception):
+        pass
+
+    done = []
+
+    def tick(frames: int) -> None:
+        done.append(frames)
+        if frames == 400:
+            raise Stop
+
+    with pytest.raises(Stop):
+        Decoder(decoder_arrays(), 25, 4, 1, 6, 2).run(np.zeros((900, 16)), np.array([1.0, 0.0]), tick)
+    assert done == [0, 200, 400]
 
 
 @pytest.mark.parametrize("name", ["obj_vector.weight", "vertice_map.weight", "transformer_decoder.layers.0.norm2.bias"])

@@ -21,8 +21,8 @@ def model(toy_folder: Path) -> LipSyncModel:
 def test_equals_graph_and_literal_loop(model: LipSyncModel, babble: np.ndarray) -> None:
     motion = model.run(Speech(babble, 3.0), "broad")
     assert motion.names == NAMES and motion.start == 3.0 and len(motion.weights) == 150
-    semantic = model.wav2sem.run(None, {"speech": babble[None]})[0]
-    memory = model.encoder.run(None, {"speech": babble[None], "semantic": semantic})[0][0]
+    semantic = model.encoder.wav2sem.run("semantic", {"speech": babble[None]})
+    memory = model.encoder.graph.run("memory", {"speech": babble[None], "semantic": semantic})[0]
     expected = literal_loop(decoder_arrays(), memory, np.array([0.0, 1.0]), period=50, heads=4)
     np.testing.assert_allclose(motion.weights, expected.clip(0, 1), atol=1e-5)
 
