@@ -81,7 +81,7 @@ def _check_declared_sizes(path: Path, size: int) -> None:
         streams, skip = [head] * _LEGACY_PICKLES, 1
     for index, stream in enumerate(streams):
         for operation, argument, _ in pickletools.genops(stream):
-            if index >= skip and _WHOLE_NUMBER.fullmatch(operation.name) and argument > size:
+            if index >= skip and _WHOLE_NUMBER.fullmatch(operation.name) and int(argument or 0) > size:
                 raise ConvertError(f"“{path.name}” declares tensors larger than the file; do not trust it.")
 
 
