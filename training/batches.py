@@ -47,7 +47,7 @@ def warped_filters(bands: int) -> Tensor:
 
 def rest_pose() -> np.ndarray:
     """Weights of a silent face (K,)."""
-    return targets.render([[0.0, 2.0, "SIL"]], FPS, style="neutral", seed=0)[FPS]
+    return targets.render([(0.0, 2.0, "SIL")], FPS, style="neutral", seed=0)[FPS]
 
 
 class ExampleMaker:
@@ -108,6 +108,7 @@ class ExampleMaker:
                 piece = np.interp(np.arange(count * HOP) * speed, np.arange(len(piece)), piece).astype(np.float32)
             sound[filled * HOP : (filled + count) * HOP] = piece[: count * HOP]
             source = np.minimum(np.round(np.arange(count) * speed).astype(int), end - start - 1) + start
+            assert clip.weights is not None  # choose() returned only such clips
             phones[place] = clip.phones[source]
             weights[place] = clip.weights[min(style, 1)][source]
             if self.semantics is not None:
@@ -145,10 +146,13 @@ class ExampleMaker:
 
 
 class BatchStream(IterableDataset[Batch]):
-    """Endless batches from step `first_step` on; a fifth of them hold crops three times as long."""
+    """Endless batches from step `first_step` on; a fifth of them hold crops three times as long.
 
-    def __init__(self, maker: ExampleMaker, config: Config, first_step: int = 0) -> None:
-        self.maker, self.config, self.first_step = maker, config, first_step
+    `rank`: which of several training processes this is; each draws other examples of the same shape.
+    """
+
+    def __init__(self, maker: ExampleMaker, config: Config, first_step: int = 0, rank: int = 0) -> None:
+        self.maker, self.config, self.first_step, self.rank = maker, config, first_step, rank
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
@@ -159,7 +163,7 @@ class BatchStream(IterableDataset[Batch]):
             stretch = 3 if shape.random() < self.config.long_share else 1
             frames = int(self.config.crop * FPS) * stretch
             items = [
-                self.maker.make(np.random.default_rng((self.config.seed, step, item)), frames)
+                self.maker.make(np.random.default_rng((self.config.seed, step, item, self.rank)), frames)
                 for item in range(max(1, self.config.batch // stretch))
             ]
             yield collate(items)
@@ -171,10 +175,8 @@ def collate(items: list[dict[str, np.ndarray]]) -> Batch:
     return Batch(**{key: torch.from_numpy(np.stack([item[key] for item in items])) for key in items[0]})
 
 
-def loader(maker: ExampleMaker, config: Config, first_step: int = 0, processes: int = 0) -> DataLoader[Batch]:
+def loader(stream: BatchStream, processes: int = 0) -> DataLoader[Batch]:
     """Batches made by `processes` processes beside the training step (0: in this one)."""
-    stream = BatchStream(maker, config, first_step)
-    # A file-system sharing strategy is needed nowhere: batches are few and small.
     return DataLoader(stream, batch_size=None, num_workers=processes, prefetch_factor=4 if processes else None)
 
 

@@ -32,7 +32,7 @@ class Config:
     hidden: int = 256
     layers: int = 4
     heads: int = 4
-    dropout: float = 0.05
+    dropout: float = 0.0
     semantic: int = 128  # size of the sentence vector; 0 leaves the Wav2Sem branch out
     decoder: int = 128  # FaceFormer's feature_dim
     decoder_heads: int = 4

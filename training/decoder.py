@@ -14,6 +14,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def periodic_positions(period: int, size: int) -> Tensor:
@@ -42,10 +43,10 @@ def alignment_mask(frames: int) -> Tensor:
 class FaceDecoder(nn.Module):
     """Memory (B, T, d) and style (B, styles) -> blendshape weights (B, T, K)."""
 
-    def __init__(self, size: int, heads: int, period: int, outputs: int, styles: int, dropout: float = 0.0) -> None:
+    def __init__(self, size: int, heads: int, period: int, outputs: int, styles: int) -> None:
         super().__init__()
         self.heads, self.period = heads, period
-        layer = nn.TransformerDecoderLayer(size, heads, 2 * size, dropout, batch_first=True)
+        layer = nn.TransformerDecoderLayer(size, heads, 2 * size, 0.0, batch_first=True)
         self.transformer_decoder = nn.TransformerDecoder(layer, num_layers=1)
         self.vertice_map = nn.Linear(outputs, size)
         self.vertice_map_r = nn.Linear(size, outputs)
@@ -55,14 +56,31 @@ class FaceDecoder(nn.Module):
         self.positions: Tensor
 
     def decode(self, inputs: Tensor, memory: Tensor) -> Tensor:
-        """One parallel pass: decoder inputs (B, T, d), before positions, -> weights (B, T, K)."""
+        """One parallel pass: decoder inputs (B, T, d), before positions, -> weights (B, T, K).
+
+        With one memory frame per output frame the alignment attention has a single key and its softmax is 1, so only
+        its value path is left: what nn.TransformerDecoderLayer computes, without a (T, T) matrix of which T matter.
+        """
+        layer = self.transformer_decoder.layers[0]
+        frames = inputs.shape[1]
+        times = torch.arange(frames, device=inputs.device) % self.period
+        bias = causal_bias(frames, self.heads, self.period).to(inputs).expand(len(inputs), -1, -1, -1)
+        x = inputs + self.positions[times]
+        x = layer.norm1(x + layer.self_attn(x, x, x, attn_mask=bias.flatten(0, 1), need_weights=False)[0])
+        attention, d = layer.multihead_attn, x.shape[-1]
+        value = functional.linear(memory, attention.in_proj_weight[2 * d :], attention.in_proj_bias[2 * d :])
+        x = layer.norm2(x + attention.out_proj(value))
+        x = layer.norm3(x + layer.linear2(functional.relu(layer.linear1(x))))
+        return self.vertice_map_r(x)
+
+    def decode_literally(self, inputs: Tensor, memory: Tensor) -> Tensor:
+        """`decode` as the official code writes it, for the tests."""
         frames = inputs.shape[1]
         times = torch.arange(frames, device=inputs.device) % self.period
         bias = causal_bias(frames, self.heads, self.period).to(inputs.device).repeat(len(inputs), 1, 1)
-        hidden = self.transformer_decoder(
-            inputs + self.positions[times], memory, tgt_mask=bias, memory_mask=alignment_mask(frames).to(inputs.device)
-        )
-        return self.vertice_map_r(hidden)
+        forbidden = alignment_mask(frames).to(inputs.device)
+        x = inputs + self.positions[times]
+        return self.vertice_map_r(self.transformer_decoder(x, memory, tgt_mask=bias, memory_mask=forbidden))
 
     def feedback(self, weights: Tensor, style: Tensor) -> Tensor:
         """Inputs of the next pass from weights (B, T, K): the bare style, then the embedded previous frames."""
@@ -70,11 +88,12 @@ class FaceDecoder(nn.Module):
         return torch.cat([vector, self.vertice_map(weights[:, :-1]) + vector], 1)
 
     def forward(self, memory: Tensor, style: Tensor, passes: int) -> list[Tensor]:
-        """Jacobi passes: the weights (B, T, K) after each. Gradients do not run from pass to pass."""
+        """Jacobi passes: the weights (B, T, K) after each. Gradients run through the last pass only."""
         weights = self.vertice_map_r.bias.expand(*memory.shape[:2], -1)
         outputs = []
-        for _ in range(passes):
-            weights = self.decode(self.feedback(weights.detach(), style), memory)
+        for number in range(passes):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and number == passes - 1):
+                weights = self.decode(self.feedback(weights.detach(), style), memory)
             outputs.append(weights)
         return outputs
 

@@ -66,12 +66,8 @@ class LipLoss(nn.Module):
         }
 
     def forward(self, prediction: Prediction, target: Tensor, phones: Tensor, known: Tensor) -> dict[str, Tensor]:
-        """All terms; the last two Jacobi passes count, the final one more. "total" is the one to minimise."""
-        terms: dict[str, Tensor] = {}
-        passes = prediction.weights[-2:]
-        for share, weights in zip((0.3, 0.7) if len(passes) > 1 else (1.0,), passes, strict=True):
-            for name, value in self.motion(weights, target, phones, known).items():
-                terms[name] = terms.get(name, torch.zeros(())) + share * value
+        """All terms, on the last Jacobi pass; "total" is the one to minimise."""
+        terms = self.motion(prediction.weights[-1], target, phones, known)
         terms["phones"] = 0.5 * functional.cross_entropy(
             prediction.phones.flatten(0, 1), phones.flatten(), ignore_index=NO_PHONE, label_smoothing=0.05
         )

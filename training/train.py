@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Train the network: `python -m training.train --profile cpu --run training/runs/main`.
+"""Train the network: `python -m training.train --profile cpu --folder training/runs/main`.
+
+On several GPUs, or one process per core of a busy machine: `torchrun --nproc-per-node 2 -m training.train …`.
 
 Writes into the run's folder: last.pt (resumable), TensorBoard scalars, log.jsonl (one line per evaluation).
 Evaluation and export take the exponential moving average of the parameters.
@@ -19,11 +21,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from .batches import Batch, ExampleMaker, loader, seconds_of, warped_filters
+from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, Config, profile
 from .geometry import MEASURES, lip_geometry
 from .losses import BILABIAL, LipLoss
@@ -132,7 +135,7 @@ def train(
     Returns the averaged network. Reproducible by config.seed when config.steps is given.
     """
     run.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision="bf16")
+    accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     network = build(config, corpus, initial)
     average = copy.deepcopy(network).eval()
     decay = [p for p in network.parameters() if p.ndim > 1]
@@ -150,11 +153,12 @@ def train(
     network, optimiser = accelerator.prepare(network, optimiser)
     losses = LipLoss(lip_geometry(corpus.names)).to(accelerator.device)
     filters = warped_filters(config.bands).to(accelerator.device)
-    maker = ExampleMaker(corpus, config, semantics=semantics)
+    stream = BatchStream(ExampleMaker(corpus, config, semantics=semantics), config, step, accelerator.process_index)
     writer, watched = SummaryWriter(str(run)), development_clips(corpus, 40)
     tqdm.write(f"{count_parameters(network) / 1e6:.2f} M parameters, from step {step}")
     started, saved, heard = time.monotonic(), time.monotonic(), 0.0
     bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=5)
+    bar.disable = not accelerator.is_main_process
 
     def report(elapsed: float) -> None:
         figures: dict[str, Any] = {
@@ -177,8 +181,9 @@ def train(
         })  # fmt: skip
 
     network.train()
-    for batch in loader(maker, config, step, processes):
-        elapsed = before + time.monotonic() - started
+    for batch in loader(stream, processes):
+        # One process' clock is everybody's, or they would not stop at the same step.
+        elapsed = float(broadcast(torch.tensor(before + time.monotonic() - started)))
         progress = step / config.steps if config.steps else elapsed / (config.minutes * 60)
         if progress >= 1:
             break
@@ -192,19 +197,22 @@ def train(
         optimiser.step()
         optimiser.zero_grad()
         step += 1
-        heard += seconds_of(batch)
+        heard += seconds_of(batch) * accelerator.num_processes
         update_average(average, accelerator.unwrap_model(network), config.ema, step)
+        if not accelerator.is_main_process:
+            continue
         if step % 20 == 0:
             for name, value in terms.items():
-                writer.add_scalar(f"loss/{name}", float(value), step)
+                writer.add_scalar(f"loss/{name}", float(value.detach()), step)
             bar.n = round(100 * progress)
             bar.set_postfix_str(
-                f"step {step}, loss {float(terms['total']):.2f}, {heard / (time.monotonic() - started):.0f}x"
+                f"step {step}, loss {float(terms['total'].detach()):.2f}, {heard / (time.monotonic() - started):.0f}x"
             )
         if time.monotonic() - saved > every * 60:
             report(elapsed)
             saved = time.monotonic()
-    report(before + time.monotonic() - started)
+    if accelerator.is_main_process:
+        report(before + time.monotonic() - started)
     writer.close()
     return average
 
@@ -221,7 +229,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
-    parser.add_argument("--run", type=Path, default=Path("training/runs/main"))
+    parser.add_argument("--folder", type=Path, default=Path("training/runs/main"), help="where checkpoints and logs go")
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     parser.add_argument(
@@ -237,7 +245,7 @@ def main() -> None:
         parser.add_argument(f"--{field}", type=int)
     parser.add_argument("--front-end", choices=("mel", "wave"))
     given = vars(parser.parse_args())
-    plumbing = ("profile", "run", "cache", "real", "wav2sem", "initial", "processes", "threads", "every")
+    plumbing = ("profile", "folder", "cache", "real", "wav2sem", "initial", "processes", "threads", "every")
     options = {key: given.pop(key) for key in plumbing}
     if options["wav2sem"] is None:
         given["semantic"] = 0
@@ -245,7 +253,7 @@ def main() -> None:
     torch.set_num_threads(options["threads"])
     corpus = load_corpus(options["cache"], options["real"])
     semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
-    train(config, corpus, options["run"], semantics, options["initial"], options["processes"], options["every"])
+    train(config, corpus, options["folder"], semantics, options["initial"], options["processes"], options["every"])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Train the Wav2Sem branch: `python -m training.wav2sem --initial training/runs/mel/last.pt --run training/runs/wav2sem`.
+"""Train the Wav2Sem branch: `python -m training.wav2sem --initial training/runs/mel/last.pt --folder training/runs/wav2sem`.
 
 The published Wav2Sem (CVPR 2025) regresses BERT's CLS vector with a bare L1 loss and ends near one constant vector.
 Here the target is the sentence embedding of the transcript (all-MiniLM-L6-v2), centred and whitened on the training
@@ -250,7 +250,7 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, run: Path, initia
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, default=Path("training/runs/wav2sem"))
+    parser.add_argument("--folder", type=Path, default=Path("training/runs/wav2sem"))
     parser.add_argument("--cache", type=Path, default=Path("training/cache"))
     parser.add_argument("--real", type=Path, default=Path("../shared/speech/real"))
     parser.add_argument("--initial", type=Path, help="a network that already hears phones (training.train)")
@@ -262,7 +262,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     config = profile("cpu", minutes=options.minutes, steps=options.steps, rate=options.rate, dropout=0.1)
     corpus = load_corpus(options.cache, options.real)
-    train_wav2sem(config, corpus, options.cache, options.run, options.initial)
+    train_wav2sem(config, corpus, options.cache, options.folder, options.initial)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ def random_decoder() -> FaceDecoder:
     return decoder
 
 
+def test_shortcut_of_the_alignment_attention_is_exact() -> None:
+    decoder, memory, inputs = random_decoder(), torch.randn(2, 12, 16), torch.randn(2, 12, 16)
+    assert torch.allclose(decoder.decode(inputs, memory), decoder.decode_literally(inputs, memory), atol=1e-5)
+
+
 def test_jacobi_passes_become_the_loop() -> None:
     decoder, memory = random_decoder(), torch.randn(2, 12, 16)
     style = torch.eye(len(STYLES))[:2]
