@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import bpy
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FLAME_TO_BLENDER = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float32)  # +Y up, +Z forward -> +Z up, -Y
+TURN = -12.0  # degrees: a little towards the key light
 HAIR_RADIUS = 0.00028  # metres: thicker than real hair, because there are fewer
 
 
@@ -33,6 +35,7 @@ def build_head(folder: Path, names: tuple[str, ...], deltas: NDArray[np.float32]
         mesh.materials.append(bpy.data.materials.new(str(material)))
     mesh.update()
     head_object = bpy.data.objects.new("Demo Head", mesh)
+    head_object.rotation_euler[2] = math.radians(TURN)
     bpy.context.scene.collection.objects.link(head_object)
     head_object.shape_key_add(name="Basis", from_mix=False)
     for name, delta in zip(names, deltas, strict=True):

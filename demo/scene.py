@@ -4,23 +4,28 @@
 from __future__ import annotations
 
 import bpy
+import numpy as np
 from mathutils import Vector
+from numpy.typing import NDArray
 
 KEY, FILL, RIM = (1.0, 0.94, 0.88), (0.80, 0.88, 1.0), (0.85, 0.92, 1.0)
 
 
-def light_and_frame(scene: bpy.types.Scene, target: Vector, size: float = 1.0) -> None:
-    """Camera and lights around `target` (between eyes and mouth; the face looks along -Y); `size` scales the set."""
+TARGET = Vector((0.0, 0.0, -0.030))  # metres: what the camera looks at; the origin lies between the ears
+
+
+def light_and_frame(scene: bpy.types.Scene) -> None:
+    """Camera and lights for a head of natural size that looks along -Y."""
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     camera.data.lens = 85
-    camera.location = target + Vector((0.0, -1.22, 0.01)) * size
-    camera.data.clip_start = 0.01 * size
-    aim(camera, target + Vector((0.0, 0.0, -0.012)) * size)
+    camera.data.clip_start = 0.01
+    camera.location = TARGET + Vector((0.0, -0.93, 0.02))
+    aim(camera, TARGET)
     scene.collection.objects.link(camera)
     scene.camera = camera
-    _light(scene, "Key", target, Vector((-0.75, -0.95, 0.62)) * size, 0.55 * size, 19 * size ** 2, KEY)
-    _light(scene, "Fill", target, Vector((1.1, -0.9, 0.05)) * size, 1.2 * size, 5.5 * size ** 2, FILL)
-    _light(scene, "Rim", target, Vector((0.75, 0.75, 0.45)) * size, 0.4 * size, 17 * size ** 2, RIM)
+    _light(scene, "Key", Vector((-0.75, -0.95, 0.62)), 0.55, 19, KEY)
+    _light(scene, "Fill", Vector((1.1, -0.9, 0.05)), 1.2, 5.5, FILL)
+    _light(scene, "Rim", Vector((0.75, 0.75, 0.45)), 0.4, 17, RIM)
     _backdrop(scene)
 
 
@@ -29,13 +34,14 @@ def aim(thing: bpy.types.Object, target: Vector) -> None:
     thing.rotation_euler = (target - thing.location).to_track_quat("-Z", "Y").to_euler()
 
 
-def _light(scene: bpy.types.Scene, name: str, target: Vector, offset: Vector, width: float, watts: float,
-           colour: tuple[float, float, float]) -> None:
+def _light(
+    scene: bpy.types.Scene, name: str, offset: Vector, width: float, watts: float, colour: tuple[float, float, float]
+) -> None:
     light = bpy.data.lights.new(name, "AREA")
     light.energy, light.size, light.color = watts, width, colour
     lamp = bpy.data.objects.new(name, light)
-    lamp.location = target + offset
-    aim(lamp, target)
+    lamp.location = TARGET + offset
+    aim(lamp, TARGET)
     scene.collection.objects.link(lamp)
 
 
@@ -84,3 +90,32 @@ def cycles(scene: bpy.types.Scene, width: int, height: int, samples: int) -> Non
     settings.caustics_reflective = settings.caustics_refractive = False
     scene.view_settings.view_transform = "AgX"
     scene.view_settings.look = "AgX - Medium High Contrast"
+
+
+def moving_points(head: bpy.types.Object) -> NDArray[np.float32]:
+    """World positions (N,3) of what can move: the bone's vertices and the hair, or the whole mesh without a bone."""
+    bpy.context.view_layer.update()
+    mesh, group = head.data, head.vertex_groups.get("Head")
+    places = [v.co for v in mesh.vertices if group is None or any(g.group == group.index for g in v.groups)]
+    world = np.array([head.matrix_world @ place for place in places], dtype=np.float32)
+    for hair in (thing for thing in bpy.context.scene.objects if thing.type == "CURVES"):
+        strands = np.empty(len(hair.data.points) * 3, np.float32)
+        hair.data.points.foreach_get("position", strands)
+        turned = strands.reshape(-1, 3) @ np.array(hair.matrix_world.to_3x3()).T + np.array(hair.matrix_world.translation)
+        world = np.concatenate([world, turned.astype(np.float32)])
+    return world
+
+
+def tidy_for_artist(scene: bpy.types.Scene, head: bpy.types.Object) -> None:
+    """The file opens on the head, selected, through the camera, at the first frame."""
+    for thing in scene.objects:
+        thing.select_set(thing is head)
+    bpy.context.view_layer.objects.active = head
+    scene.frame_set(1)
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            if area.type == "VIEW_3D":
+                view = area.spaces.active
+                view.region_3d.view_perspective = "CAMERA"
+                view.shading.type = "MATERIAL"
+                view.show_region_ui = True
