@@ -16,6 +16,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -55,13 +57,13 @@ def literal_decoder(model: LipSyncModel, seconds: float) -> Callable[[], object]
 
 
 def curve_writer(curves: CurveSet) -> Callable[[], object] | None:
-    """Writes `curves` to a fresh mesh's shape keys, or None without bpy."""
+    """Writes `curves` to a fresh mesh's shape keys, each time by a new Action, or None without bpy."""
     try:
         import bpy
     except ImportError:
         return None
     sys.path.insert(0, str(ROOT))
-    from operators.animation import write_action
+    animation = import_module(f"{import_module('bake').load_package()}.operators.animation")
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     mesh = bpy.data.meshes.new("bench")
@@ -69,7 +71,13 @@ def curve_writer(curves: CurveSet) -> Callable[[], object] | None:
     head = bpy.data.objects.new("bench", mesh)
     for name in ("Basis", *curves.names):
         head.shape_key_add(name=name)
-    return lambda: write_action(mesh.shape_keys, curves)
+
+    def write() -> None:
+        with ExitStack() as undo:
+            animation.write(mesh.shape_keys, curves, "bench", False, "{}", undo)
+            undo.pop_all()
+
+    return write
 
 
 def main() -> None:

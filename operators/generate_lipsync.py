@@ -91,13 +91,13 @@ class LIPSYNC_OT_generate(bpy.types.Operator):
 
     def _failed(self, context: bpy.types.Context, error: LipSyncError) -> set[str]:
         self._stop(context)
-        self._tell(context, "INFO" if isinstance(error, Cancelled) else "ERROR", str(error))
+        self._tell(context, "CANCELLED" if isinstance(error, Cancelled) else "ERROR", str(error))
         return {"CANCELLED"}
 
     def _tell(self, context: bpy.types.Context, level: str, message: str, details: tuple[str, ...] = ()) -> None:
         state = job_state(context)
         state.level, state.message, state.details = level, message, "\n".join(details)
-        self.report({level}, message)
+        self.report({"INFO" if level == "CANCELLED" else level}, message)
 
     def _show(self, context: bpy.types.Context) -> None:
         """Copy the job's state to where the panel and the status bar see it."""

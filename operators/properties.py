@@ -21,7 +21,7 @@ SOURCES = (
     ("SOUND", "Sound", "A sound that is in this file already, packed ones too", "SOUND", 2),
 )
 KEYS = (
-    ("EVERY", "Every Frame", "One key on each frame: exactly what the model says"),
+    ("EVERY", "All", "One key on each frame: exactly what the model says"),
     ("REDUCED", "Reduced", "Only the keys that are needed to stay within the tolerance"),
 )
 DESTINATIONS = (
@@ -86,7 +86,7 @@ class LipSyncJob(bpy.types.PropertyGroup):
     progress: FloatProperty(min=0.0, max=1.0)
     stage: StringProperty()
     seconds_left: FloatProperty(default=-1.0)
-    level: StringProperty()  # "", "INFO", "WARNING" or "ERROR"
+    level: StringProperty()  # "", "INFO", "WARNING", "ERROR" or "CANCELLED"
     message: StringProperty()
     details: StringProperty()  # one line each
     target_key: StringProperty()  # which mesh the next two describe

@@ -22,7 +22,7 @@ def problem(scene: bpy.types.Scene, obj: bpy.types.Object, curves: CurveSet) -> 
     (closed, least), (opened, most) = _extremes(curves)
     if max(most[name] - least[name] for name in most) < _SILENT:
         return ""
-    layer = next((layer for layer in scene.view_layers if obj.name in layer.objects), None)
+    layer = _layer_with(scene, obj)
     if layer is None:
         return f"The keys are there, but “{obj.name}” is not in the scene “{scene.name}”."
     frame, part = scene.frame_current, scene.frame_subframe
@@ -36,6 +36,15 @@ def problem(scene: bpy.types.Scene, obj: bpy.types.Object, curves: CurveSet) -> 
     if rest.shape != mouth.shape or np.linalg.norm(mouth - rest, axis=1).max() >= _LEAST * expected > 0:
         return ""
     return f"The keys are there, but “{obj.name}” does not move: {_cause(obj, most, found)}."
+
+
+def _layer_with(scene: bpy.types.Scene, obj: bpy.types.Object) -> bpy.types.ViewLayer | None:
+    """A view layer of `scene` that evaluates `obj`."""
+    for layer in scene.view_layers:
+        layer.update()  # a script may have linked the object a moment ago
+        if obj.name in layer.objects:
+            return layer
+    return None
 
 
 def _cause(obj: bpy.types.Object, wanted: Weights, found: Weights) -> str:

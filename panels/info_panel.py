@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sub-panel Info: what runs the model, and the scene's rate."""
+"""Sub-panel Info: what runs the model, the scene's rate, and looking for models again."""
 
 from __future__ import annotations
 
 import bpy
 
+from ..operators import ids
 from ..operators.preferences import device
 from .layout import LipSyncPanel
 
@@ -27,6 +28,7 @@ class LIPSYNC_PT_info(LipSyncPanel, bpy.types.Panel):
             row = column.split(factor=0.4)
             row.label(text=name)
             row.label(text=value)
+        self.layout.operator(ids.REFRESH_MODELS, icon="FILE_REFRESH")
 
 
 def register() -> None:

@@ -34,7 +34,6 @@ class LIPSYNC_PT_speech(LipSyncPanel, bpy.types.Panel):
             _draw_progress(self.layout, state)
         else:
             _draw_button(self.layout, context)
-            _draw_message(self.layout, context, state)
 
 
 def _draw_speech(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Any) -> None:
@@ -61,14 +60,10 @@ def _draw_head(layout: bpy.types.UILayout, context: bpy.types.Context, settings:
 
 
 def _draw_model(layout: bpy.types.UILayout, settings: Any) -> None:
-    layout.separator(factor=0.5)
+    layout.label(text="Model and Style")
     group = layout.column(align=True)
-    group.use_property_split = True
-    group.use_property_decorate = False
-    row = group.row(align=True)
-    row.prop(settings, "model")
-    row.operator(ids.REFRESH_MODELS, text="", icon="FILE_REFRESH")
-    group.prop(settings, "style")
+    group.prop(settings, "model", text="")
+    group.prop(settings, "style", text="")
 
 
 def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -78,6 +73,8 @@ def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     reason = disabled_reason(context)
     if reason:
         wrapped(layout, context, reason, "INFO")
+    else:
+        _draw_message(layout, context, job_state(context))
 
 
 def _draw_progress(layout: bpy.types.UILayout, state: Any) -> None:

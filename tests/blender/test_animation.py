@@ -11,7 +11,8 @@ import bpy
 import numpy as np
 import pytest
 from heads import add_key, arkit_puppet, evaluated, made_up_head
-from wav2sem_lipsync.operators import ids
+from wav2sem_lipsync.inference import ModelPackage
+from wav2sem_lipsync.operators import audio_source, bake, ids, lipsync_task
 
 
 def generate() -> None:
@@ -227,6 +228,22 @@ def test_tweak_mode_is_refused(settings: Any) -> None:
     assert data.use_tweak_mode
     with pytest.raises(RuntimeError, match="tweak mode"):
         generate()
+
+
+def test_a_script_may_bake_what_it_has_just_linked(settings: Any, toy_folder: Path, speech_file: Path) -> None:
+    """Without an operator in between Blender has not yet told the view layer of the new object."""
+    head = made_up_head()
+    source = audio_source.from_file(str(speech_file))
+    task = lipsync_task.prepare(bpy.context.scene, head, source, ModelPackage.read(toy_folder), lipsync_task.Options())
+    assert bake.write(task, task.compute(lambda *_: None, lambda: False)).moves
+
+
+def test_head_in_an_excluded_collection_is_explained(settings: Any) -> None:
+    puppet = arkit_puppet(["jawOpen"])
+    bpy.context.scene.collection.objects.unlink(puppet)
+    settings.target = puppet
+    generate()
+    assert "not in the scene" in bpy.context.window_manager.wav2sem_job.message
 
 
 REASONS = {

@@ -94,7 +94,7 @@ def test_cancel_in_the_middle_changes_nothing(by: str, settings: Any) -> None:
         assert bpy.ops.wav2sem.cancel_lipsync() == {"FINISHED"}
     assert button.until_done() == {"CANCELLED"}
     assert fingerprint() == before
-    assert (state().level, state().message) == ("INFO", "Cancelled; nothing was changed.")
+    assert (state().level, state().message) == ("CANCELLED", "Cancelled; nothing was changed.")
     assert not state().running
 
 
