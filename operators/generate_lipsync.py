@@ -53,7 +53,7 @@ class LIPSYNC_OT_generate(bpy.types.Operator):
             self._task = task_from_settings(context)
         except LipSyncError as error:
             return self._failed(context, error)
-        job.start(self._task.compute)
+        job.start(self._task.compute, lipsync_task.LOADING)
         self._timer = context.window_manager.event_timer_add(_TICK, window=context.window)
         context.window_manager.modal_handler_add(self)
         self._show(context)

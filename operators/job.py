@@ -23,21 +23,21 @@ Work = Callable[[Progress, Callable[[], bool]], Any]
 
 @dataclass
 class Job:
-    """Runs `work(progress, cancelled)`."""
+    """Runs `work(progress, cancelled)`; its progress is steady, fit for estimates, from the fraction `steady_from` on."""
 
     work: Work
+    steady_from: float = 0.0
     _messages: SimpleQueue[tuple[float, str]] = field(default_factory=SimpleQueue)
     _stop: threading.Event = field(default_factory=threading.Event)
     _result: Any = None
     _error: BaseException | None = None
-    _began: float = 0.0
+    _steady_since: tuple[float, float] | None = None  # time (s) and progress of the first steady message
     _thread: threading.Thread | None = None
     progress: float = 0.0
     stage: str = "Starting"
 
     def start(self) -> None:
         """Start the worker."""
-        self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="lip sync", daemon=True)
         self._thread.start()
 
@@ -49,6 +49,8 @@ class Job:
                 self.progress, self.stage = self._messages.get_nowait()
             except Empty:
                 return ended
+            if self._steady_since is None and self.progress >= self.steady_from:
+                self._steady_since = time.monotonic(), self.progress
 
     def result(self) -> Any:
         """What the work returned; raises what it raised."""
@@ -67,10 +69,10 @@ class Job:
 
     @property
     def seconds_left(self) -> float:
-        """Estimate from the progress so far; negative while there is too little of it."""
-        if self.progress < 0.05:
-            return -1.0
-        return (time.monotonic() - self._began) * (1 - self.progress) / self.progress
+        """Estimate from the steady progress so far; negative while there is too little of it."""
+        since, first = self._steady_since or (0.0, 1.0)
+        done = self.progress - first
+        return (time.monotonic() - since) * (1 - self.progress) / done if done > 0.01 else -1.0
 
     def join(self, timeout: float) -> None:
         """Wait for the worker, at most `timeout` seconds."""
@@ -87,12 +89,12 @@ class Job:
 _current: Job | None = None
 
 
-def start(work: Work) -> Job:
+def start(work: Work, steady_from: float = 0.0) -> Job:
     """Start the session's one job."""
     global _current
     if current() is not None:
         raise RuntimeError("a job is running")
-    _current = Job(work)
+    _current = Job(work, steady_from)
     _current.start()
     return _current
 

@@ -27,7 +27,7 @@ from .audio_source import AudioSource
 from .job import Progress
 from .target_mesh import TargetMesh
 
-READING, LOADING, RUNNING = 0.05, 0.15, 0.97  # fractions of the whole at which the stages end
+READING, LOADING, RUNNING = 0.03, 0.06, 0.97  # fractions of the whole at which the stages end
 
 
 @dataclass(frozen=True)

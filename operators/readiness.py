@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from . import audio_source, job, target_mesh
@@ -13,6 +15,11 @@ def target_object(context: bpy.types.Context) -> bpy.types.Object | None:
     """The chosen head, or the active object when none is chosen."""
     chosen = settings_of(context.scene).target
     return chosen or context.view_layer.objects.active
+
+
+def chosen_strip(context: bpy.types.Context) -> Any | None:
+    """The sound strip that would be spoken: the named one, or the active one, or the only one."""
+    return audio_source.find_strip(context.scene, settings_of(context.scene).strip)
 
 
 def target_key(obj: bpy.types.Object) -> str:

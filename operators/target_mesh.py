@@ -110,10 +110,10 @@ def describe(obj: bpy.types.Object) -> tuple[str, bool]:
     known = _known_names()
     recognised = len(arkit_names.recognise(target.keys, known))
     if target.fit is None:
-        return f"{recognised} of {len(known)} ARKit shape keys recognised", True
+        return f"{recognised} of {len(known)} ARKit keys recognised", True
     if target.fit.warning:
         return target.fit.warning, True
-    return "FLAME topology" + (f", {recognised} ARKit shape keys" if recognised else ""), True
+    return "FLAME topology" + (f", {recognised} ARKit keys" if recognised else ""), True
 
 
 def find(target: TargetMesh) -> bpy.types.Object:

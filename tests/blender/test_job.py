@@ -86,7 +86,6 @@ def test_cancel_in_the_middle_changes_nothing(by: str, settings: Any) -> None:
         time.sleep(0.005)
     assert state().running
     assert state().progress == pytest.approx(0.4)
-    assert state().seconds_left >= 0
     assert button.modal(bpy.context, MOUSE) == {"PASS_THROUGH"}, "the interface stays usable"
     if by == "escape":
         button.modal(bpy.context, ESC)
@@ -171,6 +170,28 @@ def test_an_error_of_the_worker_reaches_the_user(settings: Any) -> None:
     button = Button(fails)
     assert button.until_done() == {"CANCELLED"}
     assert button.reports == [({"ERROR"}, "The tape is torn.")]
+
+
+def test_time_left_counts_from_where_progress_is_steady() -> None:
+    step = threading.Event()
+
+    def work(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> None:
+        for fraction in (0.0, 0.1, 0.2, 0.6):
+            progress(fraction, "Working")
+            step.wait(5)
+            step.clear()
+
+    running = job.start(work, steady_from=0.2)
+    left = []
+    for fraction in (0.0, 0.1, 0.2, 0.6):
+        while running.progress != fraction or not running.stage == "Working":
+            running.poll()
+        if fraction == 0.2:
+            time.sleep(0.1)
+        left.append(running.seconds_left)
+        step.set()
+    assert left[:3] == [-1.0, -1.0, -1.0]
+    assert 0.1 < left[3] < 5
 
 
 def test_worker_runs_beside_the_main_thread() -> None:
