@@ -23,7 +23,7 @@ Work = Callable[[Progress, Callable[[], bool]], Any]
 
 @dataclass
 class Job:
-    """Runs `work(progress, cancelled)`; its progress is steady, fit for estimates, from the fraction `steady_from` on."""
+    """Runs `work(progress, cancelled)`; from the fraction `steady_from` on its progress is fit for estimates."""
 
     work: Work
     steady_from: float = 0.0

@@ -184,7 +184,7 @@ def test_time_left_counts_from_where_progress_is_steady() -> None:
     running = job.start(work, steady_from=0.2)
     left = []
     for fraction in (0.0, 0.1, 0.2, 0.6):
-        while running.progress != fraction or not running.stage == "Working":
+        while running.progress != fraction or running.stage != "Working":
             running.poll()
         if fraction == 0.2:
             time.sleep(0.1)
