@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from mathutils import Matrix
 from numpy.typing import NDArray
 
-from .head import FLAME_TO_BLENDER
+from .head import FLAME_TO_BLENDER, TURN
 from .render import quiet
 
 EYEBALLS = ((3931, 4477), (4477, 5023))
@@ -67,7 +68,8 @@ def _stand_before_camera(head: bpy.types.Object, fit: Any) -> None:
     while root.parent is not None:
         root = root.parent
     root.parent = stand
-    stand.matrix_world = Matrix(FLAME_TO_BLENDER.tolist()).to_4x4() @ to_mesh.inverted() @ own.inverted()
+    turn = Matrix.Rotation(math.radians(TURN), 4, "Z")
+    stand.matrix_world = turn @ Matrix(FLAME_TO_BLENDER.tolist()).to_4x4() @ to_mesh.inverted() @ own.inverted()
     bpy.context.view_layer.update()
 
 
@@ -75,9 +77,8 @@ def _colour(head: bpy.types.Object, points: NDArray[np.float64], inference: Any)
     """Skin, lips and eyes as a colour per vertex; `points` (5023,3) in FLAME's axes and metres."""
     mesh = head.data
     colour = np.tile(np.array(SKIN), (len(points), 1))
-    lips = np.zeros(len(points))
-    lips[list(inference.ModelPackage.read(inference.EMBEDDED_MODEL).lip_vertices)] = 1
-    colour += lips[:, None] * (np.array(LIPS) - SKIN)
+    lips = _soft(mesh, list(inference.ModelPackage.read(inference.EMBEDDED_MODEL).lip_vertices))
+    colour += 0.6 * lips[:, None] ** 2 * (np.array(LIPS) - SKIN)
     for first, last in EYEBALLS:
         ball = points[first:last]
         centre = ball.mean(0)
@@ -92,3 +93,18 @@ def _colour(head: bpy.types.Object, points: NDArray[np.float64], inference: Any)
     corner = np.array([polygon.vertices[0] for polygon in mesh.polygons])
     mesh.polygons.foreach_set("material_index", (corner >= EYEBALLS[0][0]).astype(np.int32))
     mesh.polygons.foreach_set("use_smooth", np.ones(len(corner), dtype=bool))
+
+
+def _soft(mesh: bpy.types.Mesh, chosen: list[int], rounds: int = 4) -> NDArray[np.float64]:
+    """1 on the chosen vertices, fading out over `rounds` edges."""
+    edges = np.empty(len(mesh.edges) * 2, np.int32)
+    mesh.edges.foreach_get("vertices", edges)
+    a, b = edges.reshape(-1, 2).T
+    count = len(mesh.vertices)
+    degree = np.bincount(a, minlength=count) + np.bincount(b, minlength=count)
+    mask = np.zeros(count)
+    mask[chosen] = 1
+    for _ in range(rounds):
+        around = np.bincount(a, mask[b], count) + np.bincount(b, mask[a], count)
+        mask = (mask + around / np.maximum(degree, 1)) / 2
+    return mask

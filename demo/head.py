@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 FLAME_TO_BLENDER = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]], dtype=np.float32)  # +Y up, +Z forward -> +Z up, -Y
 TURN = -12.0  # degrees: a little towards the key light
-HAIR_RADIUS = 0.00028  # metres: thicker than real hair, because there are fewer
+HAIR_RADIUS = 0.00042  # metres: thicker than real hair, because there are fewer
 
 
 def build_head(folder: Path, names: tuple[str, ...], deltas: NDArray[np.float32]) -> bpy.types.Object:

@@ -109,7 +109,7 @@ def _hair(material: bpy.types.Material) -> None:
 
 def _strand(material: bpy.types.Material) -> None:
     """Hair of slightly different browns, with a soft sheen."""
-    shader = _principled(material, Roughness=0.42)
+    shader = _principled(material, Roughness=0.6)
     shader.inputs["Base Color"].default_value = (0.055, 0.030, 0.018, 1)
     tree = material.node_tree
     info, ramp = tree.nodes.new("ShaderNodeHairInfo"), tree.nodes.new("ShaderNodeValToRGB")
@@ -120,6 +120,4 @@ def _strand(material: bpy.types.Material) -> None:
 
 
 def _cloth(material: bpy.types.Material) -> None:
-    shader = _principled(material, Roughness=0.9, Sheen_Weight=0.4)
-    _vertex_colour(material, shader)
-    _bump(material, shader, 900, 0.0006, 1)
+    _vertex_colour(material, _principled(material, Roughness=0.95))

@@ -61,9 +61,7 @@ def render_frames(scene: bpy.types.Scene, moving: NDArray[np.float32], folder: P
         if backdrop is None:
             backdrop = picture
         else:
-            whole = backdrop.copy()
-            whole[height - top : height - bottom, left:right] = picture
-            matplotlib.image.imsave(path, whole)
+            matplotlib.image.imsave(path, _paste(backdrop, picture, height - top, left))
         paths.append(path)
     settings.use_border = settings.use_crop_to_border = False
     return paths
@@ -72,6 +70,25 @@ def render_frames(scene: bpy.types.Scene, moving: NDArray[np.float32], folder: P
 def _read(path: Path) -> NDArray[np.uint8]:
     """A PNG as bytes (height, width, 3), row 0 on top."""
     return np.round(matplotlib.image.imread(path)[..., :3] * 255).astype(np.uint8)
+
+
+def _paste(
+    backdrop: NDArray[np.uint8], picture: NDArray[np.uint8], row: int, column: int, soft: int = 10
+) -> NDArray[np.uint8]:
+    """`picture` in `backdrop` at (row, column), faded in over `soft` pixels, because the denoiser sees other edges."""
+    high, wide = picture.shape[:2]
+    total = backdrop.shape[:2]
+    # No fading where the rectangle ends with the picture.
+    ends = [(row > 0, row + high < total[0], high), (column > 0, column + wide < total[1], wide)]
+    ramps = []
+    for before, after, length in ends:
+        at = np.arange(length) + 0.5
+        ramps.append(np.clip(np.minimum(at if before else np.inf, (length - at) if after else np.inf) / soft, 0, 1))
+    share = (ramps[0][:, None] * ramps[1][None])[..., None]
+    whole = backdrop.copy()
+    behind = whole[row : row + high, column : column + wide]
+    behind[:] = np.round(behind * (1 - share) + picture * share).astype(np.uint8)
+    return whole
 
 
 def _rectangle(

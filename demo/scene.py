@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 KEY, FILL, RIM = (1.0, 0.94, 0.88), (0.80, 0.88, 1.0), (0.85, 0.92, 1.0)
 
 
-TARGET = Vector((0.0, 0.0, -0.030))  # metres: what the camera looks at; the origin lies between the ears
+TARGET = Vector((0.0, 0.0, -0.012))  # metres: what the camera looks at; the origin lies between the ears
 
 
 def light_and_frame(scene: bpy.types.Scene) -> None:
@@ -19,13 +19,13 @@ def light_and_frame(scene: bpy.types.Scene) -> None:
     camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
     camera.data.lens = 85
     camera.data.clip_start = 0.01
-    camera.location = TARGET + Vector((0.0, -0.93, 0.02))
+    camera.location = TARGET + Vector((0.0, -1.02, 0.0))
     aim(camera, TARGET)
     scene.collection.objects.link(camera)
     scene.camera = camera
-    _light(scene, "Key", Vector((-0.75, -0.95, 0.62)), 0.55, 19, KEY)
-    _light(scene, "Fill", Vector((1.1, -0.9, 0.05)), 1.2, 5.5, FILL)
-    _light(scene, "Rim", Vector((0.75, 0.75, 0.45)), 0.4, 17, RIM)
+    _light(scene, "Key", Vector((-0.75, -0.95, 0.62)), 0.55, 21, KEY)
+    _light(scene, "Fill", Vector((1.1, -0.9, 0.05)), 1.2, 4.5, FILL)
+    _light(scene, "Rim", Vector((0.75, 0.75, 0.45)), 0.6, 12, RIM)
     _backdrop(scene)
 
 
@@ -85,6 +85,7 @@ def cycles(scene: bpy.types.Scene, width: int, height: int, samples: int) -> Non
     settings.use_light_tree = False
     settings.use_denoising = True
     settings.denoiser = "OPENIMAGEDENOISE"
+    settings.denoising_prefilter = "FAST"  # a third of the time of the accurate one, and no visible difference
     settings.max_bounces, settings.diffuse_bounces, settings.glossy_bounces = 2, 1, 1
     settings.transmission_bounces, settings.transparent_max_bounces = 0, 4
     settings.caustics_reflective = settings.caustics_refractive = False

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .demo_head.clothes import build_jumper, tuck_into_collar
 from .demo_head.eyes import build_eyes
-from .demo_head.flame import Flame
+from .demo_head.flame import SEED, Flame
 from .demo_head.hairs import build_hairs
 from .demo_head.hairstyle import build_strands
 from .demo_head.lids import lid_correctives
@@ -27,8 +27,6 @@ from .demo_head.mouth import build_mouth
 from .demo_head.paint import skin_parts
 from .demo_head.part import Part
 from .demo_head.skin import build_skin
-
-SEED, SPREAD = 15, 0.8  # the identity: chosen by eye among a dozen
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class DemoHead:
 
 def build(flame_folder: Path) -> DemoHead:
     """Make the head from the FLAME data in `flame_folder`; the same every time."""
-    flame = Flame.load(flame_folder, SEED, SPREAD)
+    flame = Flame.load(flame_folder)
     generator = np.random.default_rng(SEED)
     skin = tuck_into_collar(build_skin(flame))
     parts = [

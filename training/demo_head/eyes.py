@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from .flame import EYEBALLS, Flame
 from .part import Part, Points, grid_faces, still
 
-IRIS_RADIUS, PUPIL_RADIUS = 0.0059, 0.0019  # metres
-LOOK_AT = np.array([0.0, 0.02, 1.3])  # metres: where both eyes look, FLAME axes
-SCLERA, PUPIL = np.array([0.74, 0.70, 0.67]), np.array([0.004, 0.004, 0.004])
+IRIS_RADIUS, PUPIL_RADIUS = 0.0061, 0.0021  # metres
+LOOK_AT = np.array([0.20, 0.0, 1.0])  # metres, FLAME axes: the demo's camera, to which the head is not quite turned
+SCLERA, PUPIL = np.array([0.60, 0.56, 0.53]), np.array([0.004, 0.004, 0.004])
 IRIS_OUTER, IRIS_INNER, LIMBUS = np.array([0.055, 0.090, 0.095]), np.array([0.16, 0.15, 0.09]), np.array([0.015, 0.02, 0.022])
 COLUMNS = 48
 

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from .skin import Skin
 
-STRANDS, POINTS, CLUMPS = 9000, 8, 420
+STRANDS, POINTS, CLUMPS = 6500, 8, 380
 # The hairline in profile, (z, y) in metres: forehead, temple, sideburn, around the ear, nape.
 HAIRLINE = ((0.070, 0.094), (0.044, 0.090), (0.027, 0.082), (0.014, 0.065), (-0.002, 0.050), (-0.013, 0.030),
             (-0.021, 0.004), (-0.034, 0.002), (-0.037, 0.028), (-0.062, 0.031), (-0.075, 0.002), (-0.080, -0.035),
@@ -32,8 +32,8 @@ def build_strands(skin: Skin, generator: np.random.Generator) -> NDArray[np.floa
     """Strands (STRANDS, POINTS, 3) in metres, from root to tip."""
     roots, normal = _scatter(skin, generator)
     top = _smooth((normal[:, 1] + 0.55 * normal[:, 2] - 0.12) / 0.5) * _smooth((roots[:, 1] - 0.055) / 0.035)
-    length = (0.009 + 0.036 * top) * (0.8 + 0.4 * generator.random(STRANDS))
-    lift = (0.0022 + 0.0115 * top) * (0.7 + 0.5 * generator.random(STRANDS))
+    length = (0.009 + 0.031 * top) * (0.8 + 0.4 * generator.random(STRANDS))
+    lift = (0.0020 + 0.0095 * top) * (0.7 + 0.5 * generator.random(STRANDS))
     lift *= 0.45 + 0.55 * _smooth(inside_hairline(roots) / 0.022)
     nearest = cKDTree(roots[:CLUMPS]).query(roots)[1]
     stray = 0.20 * generator.normal(size=(CLUMPS, 3))[nearest] + 0.06 * generator.normal(size=(STRANDS, 3))
@@ -53,7 +53,7 @@ def build_strands(skin: Skin, generator: np.random.Generator) -> NDArray[np.floa
 def _comb(points: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
     """Direction (n,3) in which the hair lies: back over the top, down and back at the sides."""
     side = _smooth((np.abs(normal[:, 0]) - 0.55) / 0.4)[:, None]
-    part = np.where(points[:, :1] > 0.022, 0.22, -0.22)
+    part = 0.25 * np.tanh(points[:, :1] / 0.04)
     over = np.concatenate([part, np.full_like(part, 0.0), np.full_like(part, -1.0)], 1)
     down = np.broadcast_to(np.array([0.0, -0.75, -0.75]), over.shape)
     return over * (1 - side) + down * side

@@ -11,7 +11,7 @@ from .flame import Flame
 from .part import Part
 
 BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
-REACH = 1.27  # how much further a lid travels than the delta says: found by eye at a full blink
+REACH = 1.2  # how much further a lid travels than the delta says: found by eye at a full blink
 CLEARANCE = 0.0004  # metres between a closed lid and the ball
 
 

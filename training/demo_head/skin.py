@@ -19,7 +19,7 @@ from .flame import HEAD_VERTICES, Flame
 from .part import FLAME_VERTICES
 
 AJAR = {"jawOpen": 0.55, "eyeWideLeft": 0.6, "eyeWideRight": 0.6}
-RELAXED = {"eyeBlinkLeft": 0.13, "eyeBlinkRight": 0.13, "mouthSmileLeft": 0.10, "mouthSmileRight": 0.10}  # at rest
+RELAXED = {"eyeBlinkLeft": 0.2, "eyeBlinkRight": 0.2, "mouthSmileLeft": 0.10, "mouthSmileRight": 0.10}  # at rest
 EDGE = 0.0019  # metres, at the centre of the warp
 WARP_RADIUS = 0.045  # metres: where edges are about 1.3 times longer
 # Rings of the mouth cavity behind the lips: depth in metres, widening (x, up, down), share of the lips' motion.
