@@ -10,6 +10,7 @@ import bpy
 import numpy as np
 
 from ..inference import FlameTopology, MeshError, MeshFit, arkit_basis
+from ..inference.flame import VERTEX_COUNT
 from . import arkit_names
 from .arkit_names import Channel
 
@@ -140,8 +141,9 @@ def basis_coordinates(mesh: bpy.types.Mesh) -> np.ndarray:
 
 
 def _flame_fit(mesh: bpy.types.Mesh) -> tuple[MeshFit | None, MeshError | None]:
-    edges = np.empty((len(mesh.edges), 2), np.int32)
-    mesh.edges.foreach_get("vertices", edges.reshape(-1))
+    edges = np.empty((len(mesh.edges) if len(mesh.vertices) == VERTEX_COUNT else 0, 2), np.int32)
+    if len(edges):  # of a mesh with another count only the count matters, and it may be large
+        mesh.edges.foreach_get("vertices", edges.reshape(-1))
     try:
         return FlameTopology.load().check(basis_coordinates(mesh), edges), None
     except MeshError as error:
