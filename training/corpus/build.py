@@ -41,7 +41,7 @@ class Profile:
 
 PROFILES = {
     "small": Profile(0.35, 2.0, 300),
-    "cpu": Profile(10.0, 30.0, None),
+    "cpu": Profile(14.0, 30.0, None),
     "full": Profile(17.0, 30.0, None),
 }
 
