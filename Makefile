@@ -52,7 +52,7 @@ endef
 # ---- what people run -----------------------------------------------------------------------------------------------
 
 demo: .venv/demo.stamp
-	.venv/bpy-4.5/bin/python demo.py $(if $(MESH),--mesh "$(MESH)")
+	.venv/bpy-4.5/bin/python -m demo $(if $(MESH),--mesh "$(MESH)")
 
 bench: .venv/demo.stamp
 	.venv/bpy-4.5/bin/python -m benchmarks.speed
@@ -76,7 +76,7 @@ test-training: .venv/training.stamp
 lint: .venv/lint.stamp
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/ruff format --check .
-	.venv/lint/bin/mypy inference operators panels training benchmarks demo.py bake.py
+	.venv/lint/bin/mypy inference operators panels training benchmarks demo bake.py
 
 format: .venv/lint.stamp
 	.venv/lint/bin/ruff check --fix .

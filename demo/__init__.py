@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What `make demo` is made of: head, scene, rendering and plots. `demo.py` runs it."""
+"""What `make demo` is made of: head, scene, rendering and plots."""

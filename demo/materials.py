@@ -13,8 +13,15 @@ Nodes = bpy.types.bpy_prop_collection
 def paint(head: bpy.types.Object) -> None:
     """Give every material slot of the head its nodes, by the slot's name."""
     makers: dict[str, Callable[[bpy.types.Material], None]] = {
-        "skin": _skin, "teeth": _teeth, "mouth": _mouth, "eye": _eye, "cornea": _cornea, "hair": _hair,
-        "cloth": _cloth, "strand": _strand}
+        "skin": _skin,
+        "teeth": _teeth,
+        "mouth": _mouth,
+        "eye": _eye,
+        "cornea": _cornea,
+        "hair": _hair,
+        "cloth": _cloth,
+        "strand": _strand,
+    }
     slots = [slot for thing in (head, *head.children) for slot in thing.material_slots]
     for slot in slots:
         material = slot.material
@@ -60,8 +67,9 @@ def _glow(material: bpy.types.Material, shader: bpy.types.Node, colour: bpy.type
 
 
 def _skin(material: bpy.types.Material) -> None:
-    shader = _principled(material, Roughness=0.46, Subsurface_Weight=0.12, Subsurface_Scale=0.006, Coat_Weight=0.06,
-                         Coat_Roughness=0.28)
+    shader = _principled(
+        material, Roughness=0.46, Subsurface_Weight=0.12, Subsurface_Scale=0.006, Coat_Weight=0.06, Coat_Roughness=0.28
+    )
     shader.inputs["Subsurface Radius"].default_value = (1.0, 0.35, 0.2)
     colour = _vertex_colour(material, shader)
     tree = material.node_tree

@@ -37,8 +37,16 @@ def draw_curves(speech: Path, curves: Any, fps: float, path: Path) -> None:
     for start, end, phone in read_phones(speech):
         if phone != "SIL":
             closed = phone in ("M", "B", "P")
-            axes[0].text((start + end) / 2, 1.03, phone, transform=axes[0].get_xaxis_transform(), ha="center", fontsize=8,
-                         color="#b02020" if closed else "#555555", weight="bold" if closed else "normal")
+            axes[0].text(
+                (start + end) / 2,
+                1.03,
+                phone,
+                transform=axes[0].get_xaxis_transform(),
+                ha="center",
+                fontsize=8,
+                color="#b02020" if closed else "#555555",
+                weight="bold" if closed else "normal",
+            )
             if closed:
                 for axis in axes:
                     axis.axvspan(start, end, color="#b02020", alpha=0.08, lw=0)

@@ -95,7 +95,9 @@ def _rectangle(
     scene: bpy.types.Scene, points: NDArray[np.float32], width: int, height: int
 ) -> tuple[int, int, int, int]:
     """Pixels (left, right, bottom, top) around the projected points, with a margin."""
-    seen = np.array([world_to_camera_view(scene, scene.camera, Vector(p))[:2] for p in points[:: max(1, len(points) // 2000)]])
+    seen = np.array(
+        [world_to_camera_view(scene, scene.camera, Vector(p))[:2] for p in points[:: max(1, len(points) // 2000)]]
+    )
     low, high = (seen.min(0) - MARGIN).clip(0, 1), (seen.max(0) + MARGIN).clip(0, 1)
     return int(low[0] * width), int(high[0] * width), int(low[1] * height), int(high[1] * height)
 

@@ -65,10 +65,16 @@ def _backdrop(scene: bpy.types.Scene) -> None:
     ramp.color_ramp.elements[0].color = (0.20, 0.225, 0.25, 1)
     ramp.color_ramp.elements[1].color = (0.030, 0.036, 0.045, 1)
     ramp.color_ramp.elements[1].position = 0.75
-    for a, b in ((place.outputs["Window"], centre.inputs[0]), (centre.outputs[0], length.inputs[0]),
-                 (length.outputs["Value"], ramp.inputs[0]), (ramp.outputs[0], seen.inputs["Color"]),
-                 (path.outputs["Is Camera Ray"], mix.inputs[0]), (ambient.outputs[0], mix.inputs[1]),
-                 (seen.outputs[0], mix.inputs[2]), (mix.outputs[0], output.inputs["Surface"])):
+    for a, b in (
+        (place.outputs["Window"], centre.inputs[0]),
+        (centre.outputs[0], length.inputs[0]),
+        (length.outputs["Value"], ramp.inputs[0]),
+        (ramp.outputs[0], seen.inputs["Color"]),
+        (path.outputs["Is Camera Ray"], mix.inputs[0]),
+        (ambient.outputs[0], mix.inputs[1]),
+        (seen.outputs[0], mix.inputs[2]),
+        (mix.outputs[0], output.inputs["Surface"]),
+    ):
         tree.links.new(a, b)
 
 
@@ -102,7 +108,9 @@ def moving_points(head: bpy.types.Object) -> NDArray[np.float32]:
     for hair in (thing for thing in bpy.context.scene.objects if thing.type == "CURVES"):
         strands = np.empty(len(hair.data.points) * 3, np.float32)
         hair.data.points.foreach_get("position", strands)
-        turned = strands.reshape(-1, 3) @ np.array(hair.matrix_world.to_3x3()).T + np.array(hair.matrix_world.translation)
+        turned = strands.reshape(-1, 3) @ np.array(hair.matrix_world.to_3x3()).T + np.array(
+            hair.matrix_world.translation
+        )
         world = np.concatenate([world, turned.astype(np.float32)])
     return world
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def test_the_lips_part(head: Head) -> None:
     height = head.points[front, 1]
     below, above = fall > 20 * MM, fall < 3 * MM
     assert below.any() and above.any()
-    assert 0 < height[above & (height < -30 * MM)].min() - height[below].max() + 4 * MM, "the lips meet at rest"
+    assert height[above & (height < -30 * MM)].min() - height[below].max() + 4 * MM > 0, "the lips meet at rest"
 
 
 def test_correctives_are_for_the_lids(head: Head) -> None:
@@ -144,5 +145,5 @@ def test_speech_and_its_phones() -> None:
     phones = about["phones"]
     assert sound.ndim == 1 and 4 < len(sound) / rate < 7
     assert abs(phones[-1][1] - len(sound) / rate) < 0.03
-    assert all(before[1] == after[0] for before, after in zip(phones[:-1], phones[1:], strict=True))
+    assert all(before[1] == after[0] for before, after in pairwise(phones))
     assert {"P", "B", "M", "F", "V", "W", "UW"} <= {phone for _, _, phone in phones}

@@ -12,7 +12,7 @@ COLUMNS = 96
 CLOTH = (0.045, 0.060, 0.085)
 NECK_Z = -0.062  # metres: the neck's axis
 TUCK_FROM = -0.094  # metres: below this height the skin is pulled in
-# height at the sides (FLAME y), half width, half depth, shift of the centre in z, dip of the front; all metres; squareness
+# height at the sides (FLAME y), half width, half depth, shift of the centre in z, dip of the front (metres); squareness
 PROFILE = (
     (-0.1360, 0.0600, 0.0520, 0.000, 0.028, 2.00),
     (-0.1100, 0.0620, 0.0530, 0.000, 0.028, 2.00),
@@ -42,8 +42,12 @@ def build_jumper() -> Part:
     for height, wide, deep, shift, dip, square in PROFILE:
         radius = (np.abs(c) ** square + np.abs(s) ** square) ** (-1 / square)
         forward = (s + 1) / 2
-        rings.append(np.stack([wide * radius * c, height - dip * forward + 0.008 * (1 - forward),
-                               NECK_Z + shift + deep * radius * s], 1))
+        rings.append(
+            np.stack(
+                [wide * radius * c, height - dip * forward + 0.008 * (1 - forward), NECK_Z + shift + deep * radius * s],
+                1,
+            )
+        )
     return still(np.concatenate(rings), grid_faces(len(rings), COLUMNS, close_columns=True), "cloth", CLOTH)
 
 

@@ -12,7 +12,11 @@ from .part import Part, Points, grid_faces, still
 IRIS_RADIUS, PUPIL_RADIUS = 0.0061, 0.0021  # metres
 LOOK_AT = np.array([0.20, 0.0, 1.0])  # metres, FLAME axes: the demo's camera, to which the head is not quite turned
 SCLERA, PUPIL = np.array([0.60, 0.56, 0.53]), np.array([0.004, 0.004, 0.004])
-IRIS_OUTER, IRIS_INNER, LIMBUS = np.array([0.055, 0.090, 0.095]), np.array([0.16, 0.15, 0.09]), np.array([0.015, 0.02, 0.022])
+IRIS_OUTER, IRIS_INNER, LIMBUS = (
+    np.array([0.055, 0.090, 0.095]),
+    np.array([0.16, 0.15, 0.09]),
+    np.array([0.015, 0.02, 0.022]),
+)
 COLUMNS = 48
 
 
@@ -30,7 +34,7 @@ def eyeballs(flame: Flame) -> list[tuple[Points, float]]:
 def fit_sphere(points: Points) -> tuple[Points, float]:
     """Centre (3,) and radius of the sphere nearest to `points` (N,3), by linear least squares."""
     system = np.concatenate([2 * points, np.ones((len(points), 1))], 1)
-    solution = np.linalg.lstsq(system, (points ** 2).sum(1), rcond=None)[0]
+    solution = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return solution[:3], float(np.sqrt(solution[3] + solution[:3] @ solution[:3]))
 
 
@@ -78,5 +82,11 @@ def _eye(centre: Points, radius: float, generator: np.random.Generator) -> list[
 def _turn(around: NDArray[np.float64], depth: NDArray[np.float64]) -> Points:
     """Points (rows*COLUMNS,3) of a profile turned about the local z axis."""
     angle = np.linspace(0, 2 * np.pi, COLUMNS, False)
-    return np.stack([around[:, None] * np.cos(angle), around[:, None] * np.sin(angle),
-                     np.broadcast_to(depth[:, None], (len(depth), COLUMNS))], -1).reshape(-1, 3)
+    return np.stack(
+        [
+            around[:, None] * np.cos(angle),
+            around[:, None] * np.sin(angle),
+            np.broadcast_to(depth[:, None], (len(depth), COLUMNS)),
+        ],
+        -1,
+    ).reshape(-1, 3)

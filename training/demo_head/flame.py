@@ -17,7 +17,8 @@ EYEBALLS = (slice(3931, 4477), slice(4477, 5023))
 @dataclass(frozen=True)
 class Flame:
     """FLAME with an identity: `points` (5023,3) metres, `faces` (9976,3), `deltas` name -> (5023,3) metres,
-    `landmarks` MediaPipe number -> (3,) metres."""
+    `landmarks` MediaPipe number -> (3,) metres.
+    """
 
     points: NDArray[np.float64]
     faces: NDArray[np.int64]

@@ -42,7 +42,7 @@ def _brow(flame: Flame, skin: Skin, side: int, sign: float, generator: np.random
     count = 360
     u, v = generator.random(count) ** 0.9, generator.random(count)
     lower, upper = _line(flame, BROW_LOWER[side], u), _line(flame, BROW_UPPER[side], u)
-    thin = 0.5 + (v - 0.5) * (0.72 - 0.35 * u ** 2) * np.where(u < 0.06, 0.8, 1.0)
+    thin = 0.5 + (v - 0.5) * (0.72 - 0.35 * u**2) * np.where(u < 0.06, 0.8, 1.0)
     root = lower + (upper - lower) * thin[:, None]
     lean = np.clip(0.15 + 1.1 * u, 0, 1)[:, None]
     out = np.array([sign, 0, 0]) * lean + np.array([0, 1, 0]) * (1.05 - 1.15 * lean) * np.sign(0.75 - 0.4 * v)[:, None]
@@ -52,21 +52,32 @@ def _brow(flame: Flame, skin: Skin, side: int, sign: float, generator: np.random
     return _ribbons(skin, root, out, length, lift=0.16, width=0.00013, colour=colour)
 
 
-def _lashes(flame: Flame, skin: Skin, lid: tuple[int, ...], sign: float, up: int, count: int,
-            generator: np.random.Generator) -> Part:
+def _lashes(
+    flame: Flame, skin: Skin, lid: tuple[int, ...], sign: float, up: int, count: int, generator: np.random.Generator
+) -> Part:
     u = np.sort(0.10 + 0.88 * generator.random(count))
     root = _line(flame, lid, u)
     fan = (u - 0.45)[:, None] * np.array([sign, 0, 0]) * 0.9
     out = fan + np.array([0, 0.30 * up, 0.95]) + 0.1 * generator.normal(size=(count, 3))
     length = (0.0048 if up > 0 else 0.0024) * (0.7 + 0.5 * np.sin(np.pi * np.clip(0.2 + 0.7 * u, 0, 1)))
-    return _ribbons(skin, root, out, length, lift=0.0, width=0.00010, colour=np.tile(LASH, (count, 1)),
-                    curl=0.9 * up, keep=True)
+    return _ribbons(
+        skin, root, out, length, lift=0.0, width=0.00010, colour=np.tile(LASH, (count, 1)), curl=0.9 * up, keep=True
+    )
 
 
-def _ribbons(skin: Skin, root: Points, out: Points, length: NDArray[np.float64], lift: float, width: float,
-             colour: Points, curl: float = 0.0, keep: bool = False) -> Part:
+def _ribbons(
+    skin: Skin,
+    root: Points,
+    out: Points,
+    length: NDArray[np.float64],
+    lift: float,
+    width: float,
+    colour: Points,
+    curl: float = 0.0,
+    keep: bool = False,
+) -> Part:
     """Hairs (n) from the skin nearest to `root` (n,3); `keep` leaves roots where they are."""
-    _, face, bary = gpytoolbox.squared_distance(root, skin.points, skin.faces.astype(np.int32), use_cpp=True, use_aabb=True)
+    _, face, bary = gpytoolbox.squared_distance(root, *skin.surface, use_cpp=True, use_aabb=True)
     corners = skin.points[skin.faces[face]]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
@@ -91,7 +102,9 @@ def _ribbons(skin: Skin, root: Points, out: Points, length: NDArray[np.float64],
     pattern = [(a, b, c) for a, b, c, _ in quads] + [(a, c, d) for a, _, c, d in quads]
     pattern.append((2 * SEGMENTS - 2, 2 * SEGMENTS - 1, 2 * SEGMENTS))
     faces: Faces = (np.arange(len(root))[:, None, None] * each + np.array(pattern)[None]).reshape(-1, 3)
-    pick = sp.csr_matrix((bary.ravel(), (np.repeat(np.arange(len(root)), 3), skin.faces[face].ravel())),
-                         shape=(len(root), len(skin.points)))
+    pick = sp.csr_matrix(
+        (bary.ravel(), (np.repeat(np.arange(len(root)), 3), skin.faces[face].ravel())),
+        shape=(len(root), len(skin.points)),
+    )
     weights = sp.csr_matrix((pick @ skin.weights)[np.repeat(np.arange(len(root)), each)])
     return Part(points, faces, "hair", np.clip(np.repeat(colour, each, axis=0), 0, 1), weights)

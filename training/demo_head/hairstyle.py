@@ -13,16 +13,33 @@ from .skin import Skin
 
 STRANDS, POINTS, CLUMPS = 6500, 8, 380
 # The hairline in profile, (z, y) in metres: forehead, temple, sideburn, around the ear, nape.
-HAIRLINE = ((0.070, 0.094), (0.044, 0.090), (0.027, 0.082), (0.014, 0.065), (-0.002, 0.050), (-0.013, 0.030),
-            (-0.021, 0.004), (-0.034, 0.002), (-0.037, 0.028), (-0.062, 0.031), (-0.075, 0.002), (-0.080, -0.035),
-            (-0.088, -0.062), (-0.130, -0.066), (-0.200, -0.060), (-0.200, 0.200), (0.070, 0.200))
+HAIRLINE = (
+    (0.070, 0.094),
+    (0.044, 0.090),
+    (0.027, 0.082),
+    (0.014, 0.065),
+    (-0.002, 0.050),
+    (-0.013, 0.030),
+    (-0.021, 0.004),
+    (-0.034, 0.002),
+    (-0.037, 0.028),
+    (-0.062, 0.031),
+    (-0.075, 0.002),
+    (-0.080, -0.035),
+    (-0.088, -0.062),
+    (-0.130, -0.066),
+    (-0.200, -0.060),
+    (-0.200, 0.200),
+    (0.070, 0.200),
+)
 
 
 def inside_hairline(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Signed distance (n,) in metres, in profile, from the hairline; positive where hair grows."""
     line = np.array(HAIRLINE)
-    dense = np.concatenate([np.linspace(a, b, 24, endpoint=False)
-                            for a, b in zip(line, np.roll(line, -1, 0), strict=True)])
+    dense = np.concatenate(
+        [np.linspace(a, b, 24, endpoint=False) for a, b in zip(line, np.roll(line, -1, 0), strict=True)]
+    )
     profile = points[:, [2, 1]]
     distance = cKDTree(dense).query(profile)[0]
     return np.where(Polygon(line).contains_points(profile), distance, -distance)
@@ -66,8 +83,7 @@ def _smooth(t: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _onto(skin: Skin, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The skin's closest points (n,3) and normals (n,3)."""
-    _, face, bary = gpytoolbox.squared_distance(points, skin.points, skin.faces.astype(np.int32), use_cpp=True,
-                                                use_aabb=True)
+    _, face, bary = gpytoolbox.squared_distance(points, *skin.surface, use_cpp=True, use_aabb=True)
     corners = skin.points[skin.faces[face]]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return (corners * bary[:, :, None]).sum(1), normal / np.linalg.norm(normal, axis=1, keepdims=True)

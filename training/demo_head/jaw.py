@@ -28,8 +28,9 @@ def jaw_weights(flame: Flame, points: NDArray[np.float64]) -> sp.csr_matrix:
     wanted = np.concatenate([_bone_offsets(flame, n, points).T for n in shapes])  # (55*3, N)
     solution = np.linalg.solve(design.T @ design + RIDGE * np.eye(len(anchors)), design.T @ wanted)
     row = np.repeat(np.arange(len(points)), len(anchors))
-    return sp.csr_matrix((solution.T.ravel(), (row, np.tile(anchors, len(points)))),
-                         shape=(len(points), FLAME_VERTICES))
+    return sp.csr_matrix(
+        (solution.T.ravel(), (row, np.tile(anchors, len(points)))), shape=(len(points), FLAME_VERTICES)
+    )
 
 
 def _chin(flame: Flame) -> NDArray[np.bool_]:
@@ -44,11 +45,10 @@ def _chin(flame: Flame) -> NDArray[np.bool_]:
 def _anchors(flame: Flame) -> NDArray[np.int64]:
     """Vertices that the jaw moves much and lips, cheeks and brows little, spread over the jaw."""
     jaw = np.linalg.norm(flame.deltas["jawOpen"], axis=1)
-    other = sum(np.linalg.norm(d, axis=1) for n, d in flame.deltas.items()
-                if n not in JAW_SHAPES and n != "mouthClose")
+    other = sum(np.linalg.norm(d, axis=1) for n, d in flame.deltas.items() if n not in JAW_SHAPES and n != "mouthClose")
     score = jaw / (0.02 + other)
     score[HEAD_VERTICES:] = 0
-    candidates = np.argsort(-score)[:6 * ANCHORS]
+    candidates = np.argsort(-score)[: 6 * ANCHORS]
     chosen = [candidates[0]]
     distance = np.full(len(candidates), np.inf)
     while len(chosen) < ANCHORS:  # farthest point sampling

@@ -24,13 +24,17 @@ def build_mouth(flame: Flame) -> list[Part]:
     lip = flame.landmarks[13]  # middle of the upper lip's inner edge
     front = np.array([0.0, lip[1] - 0.0036, lip[2] - 0.0095])
     upper_teeth, upper_gum = _row(front, UPPER, 1.0, +1)
-    lower_teeth, lower_gum = _row(front + [0, 0.0016, -0.0029], LOWER, 0.93, -1)
-    tongue = _tongue(front + [0, -0.0030, -0.0075])
+    lower_teeth, lower_gum = _row(front + np.array([0, 0.0016, -0.0029]), LOWER, 0.93, -1)
+    tongue = _tongue(front + np.array([0, -0.0030, -0.0075]))
     parts = [still(*upper_teeth, "teeth", TOOTH), still(*upper_gum, "mouth", GUM)]
-    for (points, faces), material, rgb in ((lower_teeth, "teeth", TOOTH), (lower_gum, "mouth", GUM),
-                                           (tongue, "mouth", TONGUE)):
-        parts.append(Part(points, faces, material, np.tile(np.array(rgb), (len(points), 1)),
-                          jaw_weights(flame, points)))
+    for (points, faces), material, rgb in (
+        (lower_teeth, "teeth", TOOTH),
+        (lower_gum, "mouth", GUM),
+        (tongue, "mouth", TONGUE),
+    ):
+        parts.append(
+            Part(points, faces, material, np.tile(np.array(rgb), (len(points), 1)), jaw_weights(flame, points))
+        )
     return parts
 
 
@@ -42,8 +46,9 @@ def _arch(scale: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
     return angle, length, at
 
 
-def _row(front: Points, sizes: tuple[tuple[float, float], ...], scale: float, up: int) -> tuple[
-        tuple[Points, Faces], tuple[Points, Faces]]:
+def _row(
+    front: Points, sizes: tuple[tuple[float, float], ...], scale: float, up: int
+) -> tuple[tuple[Points, Faces], tuple[Points, Faces]]:
     """One row of teeth whose middle edge is at `front`, roots towards `up` (+1 or -1), and its gum."""
     _, length, at = _arch(scale)
     points, faces, count, start = [], [], 0, 0.0
@@ -61,7 +66,7 @@ def _row(front: Points, sizes: tuple[tuple[float, float], ...], scale: float, up
         for side in (1, -1):
             along, out = np.array([side * ahead[0], 0, ahead[1]]), np.array([-side * ahead[1], 0, ahead[0]])
             out = out if out[2] > 0 or side * out[0] > 0 else -out
-            centre = front + [side * x, up * (edge + (high + 0.003) / 2), z] - out * deep / 2
+            centre = front + np.array([side * x, up * (edge + (high + 0.003) / 2), z]) - out * deep / 2
             local = tooth * [1, up, 1]
             points.append(centre + local[:, :1] * along + local[:, 1:2] * [0, 1, 0] + local[:, 2:] * out)
             turn = np.linalg.det(np.stack([along, [0, 1, 0], out])) * up < 0
@@ -76,7 +81,9 @@ def _row(front: Points, sizes: tuple[tuple[float, float], ...], scale: float, up
 def _tooth(wide: float, high: float, deep: float, pointed: bool) -> tuple[Points, Faces]:
     """A superellipsoid, square in front and thinner towards its edge (which lies at -high/2)."""
     rows, columns = 10, 14
-    v, u = np.meshgrid(np.linspace(-np.pi / 2, np.pi / 2, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij")
+    v, u = np.meshgrid(
+        np.linspace(-np.pi / 2, np.pi / 2, rows), np.linspace(0, 2 * np.pi, columns, False), indexing="ij"
+    )
 
     def power(a: NDArray[np.float64], e: float) -> NDArray[np.float64]:
         return np.sign(a) * np.abs(a) ** e
@@ -85,8 +92,8 @@ def _tooth(wide: float, high: float, deep: float, pointed: bool) -> tuple[Points
     points = np.stack([ring * power(np.cos(u), 0.6), power(np.sin(v), 0.55), ring * power(np.sin(u), 0.8)], -1)
     points = points.reshape(-1, 3)
     edge = (1 - points[:, 1]) / 2  # 1 at the biting edge
-    points[:, 2] *= 1 - 0.45 * edge ** 1.5
-    points[:, 0] *= 1 - 0.16 * (1 - edge) ** 1.2 - (0.35 * edge ** 3 if pointed else 0)
+    points[:, 2] *= 1 - 0.45 * edge**1.5
+    points[:, 0] *= 1 - 0.16 * (1 - edge) ** 1.2 - (0.35 * edge**3 if pointed else 0)
     return points * [wide / 2, high / 2, deep / 2], grid_faces(rows, columns, close_columns=True)[:, ::-1]
 
 
@@ -99,8 +106,11 @@ def _gum(front: Points, line: Points, up: int) -> tuple[Points, Faces]:
     forward /= np.linalg.norm(forward, axis=1, keepdims=True)
     out = np.cross(forward, [0, 1, 0])
     centre = front + dense + np.array([0, up * 0.0038, 0]) - out * 0.0036
-    points = centre[:, None] + 0.0046 * np.cos(turn)[:, None] * out[:, None] \
+    points = (
+        centre[:, None]
+        + 0.0046 * np.cos(turn)[:, None] * out[:, None]
         + 0.0052 * np.sin(turn)[:, None] * np.array([0, 1.0, 0])
+    )
     return points.reshape(-1, 3), grid_faces(len(dense), columns, close_columns=True)
 
 
@@ -113,6 +123,6 @@ def _tongue(tip: Points) -> tuple[Points, Faces]:
     thick = 0.0062 * np.sqrt(np.clip(1 - (1 - np.minimum(s / 0.3, 1)) ** 2, 0, 1))
     x = width * np.cos(turn)
     y = thick * np.sin(turn) + 0.008 * np.sin(s * 2.4) - 0.004 * s
-    y = y - 0.0016 * np.exp(-(x / 0.004) ** 2) * (np.sin(turn) > 0) * np.minimum(s * 4, 1)
+    y = y - 0.0016 * np.exp(-((x / 0.004) ** 2)) * (np.sin(turn) > 0) * np.minimum(s * 4, 1)
     z = -0.046 * s + 0 * turn
     return tip + np.stack([x, y, z], -1).reshape(-1, 3), grid_faces(rows, columns, close_columns=True)

@@ -38,7 +38,7 @@ def paint_skin(flame: Flame, skin: Skin) -> Points:
     lips = lip_mask(flame, points) * (1 - skin.cavity)
 
     def spot(centre: Points, size: float, strength: float, tint: tuple[float, float, float]) -> None:
-        near = strength * np.exp(-((points - centre) ** 2).sum(1) / (2 * size ** 2))[:, None]
+        near = strength * np.exp(-((points - centre) ** 2).sum(1) / (2 * size**2))[:, None]
         colour[:] = colour * (1 - near + near * np.array(tint))
 
     for side in (1, -1):
@@ -58,8 +58,9 @@ def paint_skin(flame: Flame, skin: Skin) -> Points:
 def lip_mask(flame: Flame, points: Points, soft: float = 0.0011) -> NDArray[np.float64]:
     """How far a point (N,3) belongs to the lips, 0..1, by MediaPipe's outline seen from the front."""
     outline = np.array([flame.landmarks[i][:2] for i in LIP_OUTLINE])
-    dense = np.concatenate([np.linspace(a, b, 12, endpoint=False)
-                            for a, b in zip(outline, np.roll(outline, -1, 0), strict=True)])
+    dense = np.concatenate(
+        [np.linspace(a, b, 12, endpoint=False) for a, b in zip(outline, np.roll(outline, -1, 0), strict=True)]
+    )
     distance = np.min(np.linalg.norm(points[:, None, :2] - dense[None], axis=2), axis=1)
     signed = np.where(Polygon(outline).contains_points(points[:, :2]), distance, -distance)
     front = points[:, 2] > flame.landmarks[61][2] - 0.012

@@ -32,16 +32,18 @@ class Part:
     def __post_init__(self) -> None:
         n = len(self.points)
         if self.weights.shape != (n, FLAME_VERTICES) or self.colour.shape != (n, 3):
-            raise ValueError(f"part '{self.material}': {n} points, but weights {self.weights.shape}, "
-                             f"colour {self.colour.shape}")
+            raise ValueError(
+                f"part '{self.material}': {n} points, but weights {self.weights.shape}, colour {self.colour.shape}"
+            )
         if self.faces.min() < 0 or self.faces.max() >= n:
             raise ValueError(f"part '{self.material}': a face names a vertex that does not exist")
 
 
 def still(points: Points, faces: Faces, material: str, rgb: tuple[float, float, float]) -> Part:
     """A part of one colour that no expression moves."""
-    return Part(points, faces, material, np.tile(np.array(rgb), (len(points), 1)),
-                sp.csr_matrix((len(points), FLAME_VERTICES)))
+    return Part(
+        points, faces, material, np.tile(np.array(rgb), (len(points), 1)), sp.csr_matrix((len(points), FLAME_VERTICES))
+    )
 
 
 def grid_faces(rows: int, columns: int, close_columns: bool = False) -> Faces:

@@ -23,8 +23,13 @@ RELAXED = {"eyeBlinkLeft": 0.2, "eyeBlinkRight": 0.2, "mouthSmileLeft": 0.10, "m
 EDGE = 0.0019  # metres, at the centre of the warp
 WARP_RADIUS = 0.045  # metres: where edges are about 1.3 times longer
 # Rings of the mouth cavity behind the lips: depth in metres, widening (x, up, down), share of the lips' motion.
-CAVITY = ((0.005, 1.10, 1.15, 1.10, 0.95), (0.014, 1.28, 1.3, 1.25, 0.85), (0.028, 1.30, 1.35, 1.3, 0.6),
-          (0.042, 1.05, 1.1, 1.2, 0.35), (0.054, 0.55, 0.5, 0.7, 0.1))
+CAVITY = (
+    (0.005, 1.10, 1.15, 1.10, 0.95),
+    (0.014, 1.28, 1.3, 1.25, 0.85),
+    (0.028, 1.30, 1.35, 1.3, 0.6),
+    (0.042, 1.05, 1.1, 1.2, 0.35),
+    (0.054, 0.55, 0.5, 0.7, 0.1),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class Skin:
     faces: NDArray[np.int64]
     weights: sp.csr_matrix
     cavity: NDArray[np.float64]
+
+    @property
+    def surface(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Points and faces as gpytoolbox takes them."""
+        return self.points, self.faces.astype(np.int32)
 
 
 def build_skin(flame: Flame) -> Skin:
@@ -81,8 +91,9 @@ def _mouth_rim(faces: NDArray[np.int64], points: NDArray[np.float64]) -> NDArray
     return np.array(loop)
 
 
-def _with_cavity(flame: Flame, pose: NDArray[np.float64]) -> tuple[
-        NDArray[np.float64], NDArray[np.int64], sp.csr_matrix, NDArray[np.float64]]:
+def _with_cavity(
+    flame: Flame, pose: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], sp.csr_matrix, NDArray[np.float64]]:
     """Posed head points with a bag behind the lips, faces, map rows (n,5023) and cavity mask (n,)."""
     head = (flame.points + pose)[:HEAD_VERTICES]
     faces = flame.head_faces
@@ -93,18 +104,22 @@ def _with_cavity(flame: Flame, pose: NDArray[np.float64]) -> tuple[
     previous, count = loop, HEAD_VERTICES
     for depth, wide, up, down, follow in CAVITY:
         ring = middle + (rim - middle) * np.stack(
-            [np.full(len(rim), wide), np.where(rim[:, 1] > middle[1], up, down), np.full(len(rim), 0.6)], 1)
+            [np.full(len(rim), wide), np.where(rim[:, 1] > middle[1], up, down), np.full(len(rim), 0.6)], 1
+        )
         ring[:, 2] = ring[:, 2] - depth
         ids = np.arange(count, count + len(loop))
         points.append(ring)
-        row.append(ids), column.append(loop), share.append(np.full(len(loop), follow))
+        row.append(ids)
+        column.append(loop)
+        share.append(np.full(len(loop), follow))
         a, b, c, d = previous, np.roll(previous, -1), ids, np.roll(ids, -1)
         new_faces += [np.stack([b, a, c], 1), np.stack([b, c, d], 1)]
         previous, count = ids, count + len(loop)
     points.append(points[-1].mean(0, keepdims=True) - [[0, 0, 0.004]])
     new_faces.append(np.stack([np.roll(previous, -1), previous, np.full(len(loop), count)], 1))
-    rows = sp.csr_matrix((np.concatenate(share), (np.concatenate(row), np.concatenate(column))),
-                         shape=(count + 1, FLAME_VERTICES))
+    rows = sp.csr_matrix(
+        (np.concatenate(share), (np.concatenate(row), np.concatenate(column))), shape=(count + 1, FLAME_VERTICES)
+    )
     cavity = np.zeros(count + 1)
     cavity[HEAD_VERTICES:] = 1
     return np.concatenate(points), np.concatenate(new_faces), rows, cavity

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What `make demo` runs: speech on a head, from the network to a movie.
 
-    python demo.py [--mesh head.ply|.obj|.glb] [--speech speech.wav] [--out out]
+    python -m demo [--mesh head.ply|.obj|.glb] [--speech speech.wav] [--out out]
 
 Leaves demo.blend, demo.mp4, contact_sheet.png and curves.png in the output folder. Without --mesh it uses the demo
 head of this repository; with it, your FLAME-topology mesh.
@@ -20,9 +20,9 @@ from time import perf_counter
 
 import bpy
 
-from demo import flame_mesh, head, life, materials, plots, render, scene, speak
+from . import flame_mesh, head, life, materials, plots, render, scene, speak
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 FPS, WIDTH, HEIGHT, SAMPLES = 24, 640, 480, 5
 
 
