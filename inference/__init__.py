@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech to face motion in numpy and onnxruntime, without Blender: `read_speech` → `LipSyncModel` → `make_curves`."""
 
+from .arkit import ArkitView, arkit_view
 from .curves import CurveSet, make_curves
 from .errors import AudioError, Cancelled, LipSyncError, MeshError, ModelError, RuntimeMissing
 from .flame import FlameTopology, MeshFit, arkit_basis
@@ -12,6 +13,7 @@ from .speech import Speech, read_speech
 
 __all__ = [
     "EMBEDDED_MODEL",
+    "ArkitView",
     "AudioError",
     "Cancelled",
     "CurveSet",
@@ -26,6 +28,7 @@ __all__ = [
     "RuntimeMissing",
     "Speech",
     "arkit_basis",
+    "arkit_view",
     "available_providers",
     "list_packages",
     "make_curves",

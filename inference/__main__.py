@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from .arkit import arkit_view
 from .errors import LipSyncError
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .motion import write_motion
@@ -31,6 +32,14 @@ def _rate(text: str) -> float:
     return value
 
 
+def _seconds(text: str) -> float:
+    """A length in seconds of at least four, or inf."""
+    value = float(text)
+    if not value >= 4:
+        raise argparse.ArgumentTypeError(f"{text!r} is shorter than 4 seconds")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
     parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
@@ -38,6 +47,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--fps", type=_rate, help="frames per second (default: the model's own)")
     parser.add_argument("--style", help="speaker style (default: the model's own)")
+    parser.add_argument(
+        "--longest", type=_seconds, metavar="SECONDS",
+        help="longest stretch before the decoder starts afresh at a pause, or inf for never (default: the model's own)",
+    )  # fmt: skip
+    parser.add_argument("--arkit", action="store_true", help="show a vertex model's motion as ARKit blendshapes")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.0, metavar="MM",
+        help="with --arkit: keep as many principal shapes as hold every vertex this near (default: all)",
+    )  # fmt: skip
     parser.add_argument("--vertices", action="store_true", help="also write offsets (T, 5023, 3) in metres")
     return parser
 
@@ -53,7 +71,15 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     try:
         speech = read_speech(options.speech)
-        motion = LipSyncModel.load(options.model).run(speech, options.style, _report)
+        motion = LipSyncModel.load(options.model).run(speech, options.style, _report, longest=options.longest)
+        residual = {}
+        if options.arkit and motion.kind == "vertices":
+            view = arkit_view(motion, options.tolerance / 1000)
+            motion = view.motion
+            residual = {
+                "residual_rms_mm": round(view.rms * 1000, 4),
+                "residual_largest_mm": round(view.largest * 1000, 4),
+            }
         if options.fps:
             motion = motion.at_rate(options.fps)
         write_motion(motion, options.output, options.vertices, lambda part: _report(part, "Writing vertices"))
@@ -69,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         "fps": motion.fps,
         "frames": len(motion.weights),
         "seconds": round(time.perf_counter() - began, 3),
-    }
+    } | residual
     print(json.dumps(summary))
     return 0
 

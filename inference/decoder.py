@@ -24,6 +24,9 @@ from .errors import ModelError
 _LAYER = "transformer_decoder.layers.0."
 _TICK_EVERY = 200  # frames between two calls of `tick`
 _EPSILON = 1e-5  # of the layer norms
+# Frames up to which past keys and values are float64. Reading them all again for every frame is what a long run costs;
+# beyond about a minute they are kept in float32, as everything is in the official code.
+_EXACT_FRAMES = 2000
 
 
 class Decoder:
@@ -107,10 +110,11 @@ class Decoder:
             + own_bias
         )
         now = self._spread @ (style_vector + positions[0]) + self._spread_bias + own_bias
-        keys = np.empty((heads, count, d // heads))
-        values = np.ones((heads, count, d // heads + 1))  # the last channel sums the weights
+        kind = np.float64 if count <= _EXACT_FRAMES else np.float32
+        keys = np.empty((heads, count, d // heads), kind)
+        values = np.ones((heads, count, d // heads + 1), kind)  # the last channel sums the weights
         # Read backwards, the bias for every past frame of frame t is one slice of this table.
-        bias = temporal_bias(count, self.period, heads)[:, None, ::-1]
+        bias = np.ascontiguousarray(temporal_bias(count, self.period, heads)[:, None, ::-1], kind)
         normal = np.empty((count, d))
         wide = np.empty(d + len(self._widen))
         for t in range(count):
@@ -121,7 +125,7 @@ class Decoder:
                 now += constants[t % self.period]
             keys[:, t] = now[2 * d : 3 * d].reshape(heads, -1)
             values[:, t, :-1] = now[3 * d :].reshape(heads, -1)
-            scores = now[d : 2 * d].reshape(heads, 1, -1) @ keys[:, : t + 1].transpose(0, 2, 1)
+            scores = now[d : 2 * d].astype(kind, copy=False).reshape(heads, 1, -1) @ keys[:, : t + 1].transpose(0, 2, 1)
             scores += bias[:, :, count - 1 - t :]
             scores -= scores.max(axis=2, keepdims=True)
             attended = np.exp(scores, out=scores) @ values[:, : t + 1]

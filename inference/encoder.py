@@ -19,6 +19,9 @@ from .session import Session
 from .speech import SAMPLE_RATE, Speech
 from .windows import crossfade, frame_loudness, plan_windows
 
+# Seconds that a window hears beyond either end: the positional convolution reaches 64 frames, 2.1 s at 30 fps, and
+# would meet silence there.
+_CONTEXT = 3.0
 _BLOCK = 1 << 18  # samples whose convolution input is laid out at once
 
 
@@ -113,6 +116,7 @@ class _Wav2Vec2Clip:
             position = np.arange(count, dtype=np.float32)
         if heard < 2 or count < 1:
             raise AudioError("The speech is too short for this model; choose at least 0.1 s of speech.")
+        self._context = int(_CONTEXT * package.fps * package.memory_per_frame)
         self._frame = np.minimum(position.astype(np.int64), heard - 2)
         self._fraction = position - self._frame.astype(np.float32)
         self._statistics = convolution_statistics(samples, package.kernels[0], package.strides[0])
@@ -132,16 +136,17 @@ class _Wav2Vec2Clip:
         return (total / weight).astype(np.float32)
 
     def memory(self, first: int, last: int, sentence: np.ndarray | None) -> np.ndarray:
-        speech, start = self._speech(first, last)
+        begin, end = max(first - self._context, 0), min(last + self._context, len(self._frame))
+        speech, start = self._speech(begin, end)
         inputs = {
             "speech": speech,
             "statistics": self._statistics,
-            "frame": self._frame[first:last] - start,
-            "fraction": self._fraction[first:last],
+            "frame": self._frame[begin:end] - start,
+            "fraction": self._fraction[begin:end],
         }
         if sentence is not None:
             inputs["semantic"] = sentence
-        return self._encoder.graph.run("memory", inputs)[0]
+        return self._encoder.graph.run("memory", inputs)[0, first - begin : last - begin]
 
     def _speech(self, first: int, last: int) -> tuple[np.ndarray, int]:
         """The samples (1, n) under memory frames first…last-1, and the convolution frame that they begin with."""

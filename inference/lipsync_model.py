@@ -15,7 +15,7 @@ from .errors import Cancelled, ModelError
 from .flame import arkit_basis
 from .model_package import ModelPackage
 from .motion import FaceMotion
-from .speech import Speech
+from .speech import SAMPLE_RATE, Speech
 from .windows import crossfade, plan_windows
 
 EMBEDDED_MODEL = Path(__file__).resolve().parent.parent / "vendored_models" / "wav2sem_small"
@@ -55,7 +55,10 @@ class LipSyncModel:
             styles=len(package.styles),
         )
         names, basis = _blendshapes(package) if blendshapes else _vertex_basis(decoder, package.vertices)
-        return LipSyncModel(package, AudioEncoder(package, provider, threads), decoder, basis, names)
+        model = LipSyncModel(package, AudioEncoder(package, provider, threads), decoder, basis, names)
+        if model.encoder.graph.provider != "CPU":
+            model.run(Speech(np.zeros(SAMPLE_RATE, np.float32)))  # a device compiles, or fails, with its first input
+        return model
 
     def style_vector(self, style: str | Mapping[str, float] | None = None) -> np.ndarray:
         """One-hot or convex blend over the package's styles, (styles,); None is the default style.

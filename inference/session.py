@@ -67,7 +67,7 @@ class Session:
             return self._session.run([output], inputs)[0]
         except Exception as error:
             self._recover(error)
-            return self._session.run([output], inputs)[0]
+            return self.run(output, inputs)
 
     def _recover(self, error: Exception) -> None:
         """Load the graph on the CPU after a device failed; raises ModelError when it was the CPU."""

@@ -39,9 +39,11 @@ class Speech:
 
         FaceFormer, section 3.1; population variance, 1e-7 added (transformers' Wav2Vec2FeatureExtractor).
         """
-        mean = self.samples.mean(dtype=np.float64)
-        variance = np.square(self.samples, dtype=np.float64).mean() - mean * mean
-        return ((self.samples - mean) / np.sqrt(max(variance, 0.0) + 1e-7)).astype(np.float32)
+        samples = self.samples - np.float32(self.samples.mean(dtype=np.float64))
+        blocks = range(0, len(samples), _BLOCK)
+        power = sum(np.square(samples[i : i + _BLOCK], dtype=np.float64).sum() for i in blocks) / len(samples)
+        samples /= np.float32(np.sqrt(power + 1e-7))
+        return samples
 
 
 def read_speech(path: str | Path, start: float = 0.0) -> Speech:

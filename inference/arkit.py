@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Vertex motion seen as ARKit blendshapes, with the rest kept as a few principal shapes.
+
+A vertex model's motion is linear in a small basis (FaceFormer: 64 features), so everything here happens between small
+Gram matrices; no vertex is formed but for the report in metres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import ModelError
+from .flame import VERTEX_COUNT, arkit_basis
+from .motion import FaceMotion
+
+# Of the mean squared size of a blendshape: enough that two alike shapes share a movement instead of fighting over it.
+_RIDGE = 1e-3
+_SWEEPS, _CONVERGED = 200, 1e-6
+_BLOCK = 2048  # frames that are solved or measured at once
+_RANK = 1e-14  # of the largest eigenvalue: what is below is rounding
+_PREFIX = "residual"
+
+
+@dataclass(frozen=True)
+class ArkitView:
+    """A vertex motion over ARKit blendshapes.
+
+    motion: ARKit names first, then principal shapes `residual_00`, …, largest first.
+    rms, largest: distance in metres of a vertex to where the model puts it without the principal shapes, over all
+    frames. left: the largest distance with them.
+    """
+
+    motion: FaceMotion
+    rms: float
+    largest: float
+    left: float
+
+
+def arkit_view(motion: FaceMotion, tolerance: float = 0.0) -> ArkitView:
+    """Solve `motion` (kind "vertices", FLAME's 5023 vertices) onto the ARKit blendshapes, weights in 0…1.
+
+    Bounded least squares per frame; what is left is decomposed into principal shapes, as many as keep every vertex
+    within `tolerance` metres (0: all, so that nothing but float32 rounding is lost). Raises ModelError for a mesh
+    without ARKit blendshapes.
+    """
+    if motion.basis.shape[1] != VERTEX_COUNT:
+        raise ModelError("The model moves a mesh for which there are no ARKit blendshapes; bake its vertices instead.")
+    names, deltas = arkit_basis()
+    moving = np.abs(deltas).max(axis=(1, 2)) > 0
+    names, shapes = tuple(np.array(names)[moving].tolist()), deltas[moving].reshape(int(moving.sum()), -1)
+    features = motion.basis.reshape(len(motion.names), -1)
+    both = np.concatenate([features, shapes]).astype(np.float64)
+    gram = both @ both.T
+    own = slice(len(features), None)
+    ridge = _RIDGE * np.trace(gram[own, own]) / len(shapes) * np.eye(len(shapes))
+    weights = bounded_least_squares(gram[own, own] + ridge, motion.weights @ gram[: len(features), own])
+
+    # The residual's coefficients over both bases, and its principal axes in the metric of the vertices.
+    rest = np.concatenate([motion.weights, -weights], axis=1)
+    moment = sum(block.T @ block for block in _blocks(rest))
+    values, vectors = np.linalg.eigh(gram)
+    root = vectors * np.sqrt(values.clip(0.0))
+    energy, axes = np.linalg.eigh(root.T @ moment @ root)
+    order = [i for i in np.argsort(energy)[::-1] if energy[i] > _RANK * max(energy[-1], 1e-30)]
+    inverse = vectors / np.sqrt(values.clip(_RANK * values[-1]))
+    components = inverse @ axes[:, order]  # principal shapes over both bases
+    amounts = rest @ (root @ axes[:, order])
+    principal = components.T @ both
+
+    def largest(count: int) -> float:
+        return _largest(rest, both, amounts[:, :count], principal[:count])
+
+    count = len(order)
+    if tolerance > 0:  # the fewest that do, by bisection
+        few = 0
+        while few < count:
+            middle = (few + count) // 2
+            few, count = (few, middle) if largest(middle) <= tolerance else (middle + 1, count)
+    scale = np.abs(amounts[:, :count]).max(axis=0, initial=0.0).clip(1e-12)  # weights within ±1
+    view = FaceMotion(
+        motion.fps,
+        motion.start,
+        (*names, *(f"{_PREFIX}_{i:02d}" for i in range(count))),
+        np.concatenate([weights, amounts[:, :count] / scale], axis=1).astype(np.float32),
+        np.concatenate([shapes, (principal[:count] * scale[:, None]).astype(np.float32)]).reshape(-1, VERTEX_COUNT, 3),
+    )
+    mean_square = float(energy.sum()) / max(len(rest), 1) / VERTEX_COUNT
+    return ArkitView(view, max(mean_square, 0.0) ** 0.5, largest(0), largest(count))
+
+
+def bounded_least_squares(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Rows w of (T, K) in [0, 1] that minimise w·gram·w / 2 - target·w, for gram (K, K) and target (T, K).
+
+    Coordinate descent on all frames at once (Hildreth 1957): every step is the exact minimum over one weight, so it
+    falls to the one minimum there is.
+    """
+    solved = np.zeros((gram.shape[0], len(target)))
+    for first in range(0, len(target), _BLOCK):
+        wanted, w = target[first : first + _BLOCK].T, solved[:, first : first + _BLOCK]
+        for _ in range(_SWEEPS):
+            change = 0.0
+            for k, row in enumerate(gram):
+                step = ((w[k] + (wanted[k] - row @ w) / row[k]).clip(0.0, 1.0)) - w[k]
+                w[k] += step
+                change = max(change, float(np.abs(step).max()))
+            if change < _CONVERGED:
+                break
+    return solved.T
+
+
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[first : first + _BLOCK].astype(np.float64) for first in range(0, len(rows), _BLOCK))
+
+
+def _largest(rest: np.ndarray, both: np.ndarray, amounts: np.ndarray, principal: np.ndarray) -> float:
+    """Largest distance of a vertex in metres between the residual and its principal part."""
+    farthest = 0.0
+    for first in range(0, len(rest), 256):
+        block = slice(first, first + 256)
+        off = (rest[block] @ both - amounts[block] @ principal).reshape(-1, 3)
+        farthest = max(farthest, float(np.einsum("ij,ij->i", off, off).max()))
+    return farthest**0.5
