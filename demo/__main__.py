@@ -20,10 +20,11 @@ from time import perf_counter
 
 import bpy
 
-from . import flame_mesh, head, life, materials, plots, render, scene, speak
+from . import flame_mesh, head, life, materials, plots, render, scene, speak, stamp
 
 ROOT = Path(__file__).resolve().parent.parent
 FPS, WIDTH, HEIGHT, SAMPLES = 24, 640, 480, 5
+OUTPUTS = ("demo.blend", "demo.mp4", "contact_sheet.png", "curves.png")
 
 
 class Stages:
@@ -54,20 +55,35 @@ def main() -> int:
     parser.add_argument("--speech", type=Path, default=ROOT / "vendored_models" / "demo_speech" / "speech.flac")
     parser.add_argument("--out", type=Path, default=ROOT / "out")
     options = parser.parse_args()
+    mesh = options.mesh.absolute() if options.mesh else None
+    speech, out = options.speech.absolute(), options.out.absolute()
     try:
-        run(options.mesh, options.speech.absolute(), options.out.absolute())
+        made = stamp.digest(ROOT, [path for path in (mesh, speech) if path])
+        if stamp.is_current(out, [out / name for name in OUTPUTS], made):
+            print(f"Nothing has changed since the last run; delete {out} to make it again.")
+        else:
+            run(mesh, speech, out)
+            stamp.write(out, made)
+        show(out)
     except speak.inference.LipSyncError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"Error: “{error.filename or out}” cannot be read or written ({error.strerror}).", file=sys.stderr)
         return 1
     return 0
 
 
+def show(out: Path) -> None:
+    """Say what lies in the output folder."""
+    print(f"\nIn {out}:")
+    for name in OUTPUTS:
+        print(f"   {name:<20}{(out / name).stat().st_size / 1e6:6.1f} MB", flush=True)
+
+
 def run(mesh: Path | None, speech: Path, out: Path) -> None:
     """All stages; raises LipSyncError with one sentence when speech or mesh will not do."""
-    out.mkdir(parents=True, exist_ok=True)
-    blend, movie, sheet, curves = (out / n for n in ("demo.blend", "demo.mp4", "contact_sheet.png", "curves.png"))
-    for old in (blend, movie, sheet, curves):
-        old.unlink(missing_ok=True)
+    blend, movie, sheet, curves = (out / name for name in OUTPUTS)
     stages = Stages()
     with stages.stage("Head and set"):
         bpy.ops.wm.read_factory_settings(use_empty=True)
@@ -76,7 +92,7 @@ def run(mesh: Path | None, speech: Path, out: Path) -> None:
         if mesh is None:
             who = head.build_head(ROOT / "vendored_models" / "demo_head", *speak.inference.arkit_basis())
         else:
-            who = flame_mesh.import_head(mesh.absolute(), speak.inference)
+            who = flame_mesh.import_head(mesh, speak.inference)
         materials.paint(who)
         scene.light_and_frame(shot)
         scene.cycles(shot, WIDTH, HEIGHT, SAMPLES)
@@ -87,6 +103,9 @@ def run(mesh: Path | None, speech: Path, out: Path) -> None:
         if mesh is None:
             life.sway(life.add_head_bone(who), spoken.seconds, FPS)
             life.blink(who, FPS)
+    out.mkdir(parents=True, exist_ok=True)
+    for old in (blend, movie, sheet, curves, out / stamp.NAME):
+        old.unlink(missing_ok=True)
     with stages.stage("Saving demo.blend"):
         scene.tidy_for_artist(shot, who)
         with render.quiet():
@@ -99,9 +118,6 @@ def run(mesh: Path | None, speech: Path, out: Path) -> None:
         with stages.stage("Contact sheet and curves"):
             plots.draw_sheet(frames, speech, FPS, sheet)
             plots.draw_curves(speech, spoken.curves, FPS, curves)
-    print(f"\nMade in {out}:")
-    for path in (blend, movie, sheet, curves):
-        print(f"   {path.name:<20}{path.stat().st_size / 1e6:6.1f} MB")
     print(f"\n{stages.summary()}", flush=True)
 
 
