@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo head in Blender: its keys are the map's, the product recognises and animates it, its rig keeps it in place."""
+"""The demo head in Blender: its keys are the map's, the product animates it, its rig keeps it in place."""
 
 from __future__ import annotations
 
