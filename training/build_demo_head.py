@@ -4,7 +4,7 @@
     python -m training.build_demo_head --flame FOLDER [--out vendored_models/demo_head]
 
 FOLDER holds `flame2023open_subset.npz` and `arkit_deltas.npz`. What is written has none of FLAME's vertices nor
-faces: see `training/demo_head/skin.py`. Needs gpytoolbox, scipy and matplotlib.
+faces: see `training/demo_head/skin.py`. Needs `pip install -r requirements/demo_head.txt`, no PyTorch.
 """
 
 from __future__ import annotations

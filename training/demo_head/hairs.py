@@ -45,7 +45,7 @@ def _brow(flame: Flame, skin: Skin, side: int, sign: float, generator: np.random
     thin = 0.5 + (v - 0.5) * (0.72 - 0.35 * u**2) * np.where(u < 0.06, 0.8, 1.0)
     root = lower + (upper - lower) * thin[:, None]
     lean = np.clip(0.15 + 1.1 * u, 0, 1)[:, None]
-    out = np.array([sign, 0, 0]) * lean + np.array([0, 1, 0]) * (1.05 - 1.15 * lean) * np.sign(0.75 - 0.4 * v)[:, None]
+    out = np.array([sign, 0, 0]) * lean + np.array([0, 1, 0]) * (1.05 - 1.15 * lean)
     out += np.array([sign * 0.1, 0, 0]) + 0.16 * generator.normal(size=(count, 3))
     length = (0.0045 + 0.0035 * np.sin(np.pi * (0.15 + 0.8 * u))) * (0.8 + 0.4 * generator.random(count))
     colour = BROW * (0.7 + 0.6 * generator.random((count, 1)))
@@ -61,7 +61,7 @@ def _lashes(
     out = fan + np.array([0, 0.30 * up, 0.95]) + 0.1 * generator.normal(size=(count, 3))
     length = (0.0048 if up > 0 else 0.0024) * (0.7 + 0.5 * np.sin(np.pi * np.clip(0.2 + 0.7 * u, 0, 1)))
     return _ribbons(
-        skin, root, out, length, lift=0.0, width=0.00010, colour=np.tile(LASH, (count, 1)), curl=0.9 * up, keep=True
+        skin, root, out, length, lift=0.0, width=0.00010, colour=np.tile(LASH, (count, 1)), curl=0.9 * up, free=True
     )
 
 
@@ -74,18 +74,18 @@ def _ribbons(
     width: float,
     colour: Points,
     curl: float = 0.0,
-    keep: bool = False,
+    free: bool = False,
 ) -> Part:
-    """Hairs (n) from the skin nearest to `root` (n,3); `keep` leaves roots where they are."""
+    """Hairs (n) from the skin nearest to `root` (n,3); `free` ones stand off it (lashes), others lie along it."""
     _, face, bary = gpytoolbox.squared_distance(root, *skin.surface, use_cpp=True, use_aabb=True)
     corners = skin.points[skin.faces[face]]
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     start = (corners * bary[:, :, None]).sum(1)
-    if not keep:
+    if not free:
         out = out - (out * normal).sum(1, keepdims=True) * normal
     direction = out / np.linalg.norm(out, axis=1, keepdims=True) + lift * normal
-    across = np.cross(direction, [0, 1, 0.0] if keep else normal)
+    across = np.cross(direction, [0, 1, 0.0] if free else normal)
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     rows = []
     for k in range(SEGMENTS):
