@@ -31,7 +31,7 @@ help:
 define environment
 	@echo "== Installing $(3) into .venv/$(1) (once)"
 	@test -n "$(2)" || { echo "Python for .venv/$(1) was not found; install Python 3.11 or set PYTHON=…"; exit 1; }
-	@test -x .venv/$(1)/bin/python || $(2) -m venv .venv/$(1)
+	@.venv/$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(2) -m venv --clear .venv/$(1)
 	@.venv/$(1)/bin/python -m pip install --progress-bar on $(3)
 	@touch $@
 endef
