@@ -15,7 +15,7 @@ BPY_5.2 := 5.2.3
 export PYTHONDONTWRITEBYTECODE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-4.5 test-5.0 test-5.2 test-training lint format bench train evaluate clean
+.PHONY: help demo test test-4.5 test-5.0 test-5.2 test-training lint format bench train evaluate clean package repository test-install
 
 help:
 	@echo "make demo [MESH=head.ply]  speech on a head: out/demo.blend, demo.mp4, contact_sheet.png, curves.png"
@@ -23,6 +23,9 @@ help:
 	@echo "make test-training         tests of training/ (installs PyTorch)"
 	@echo "make lint | format         ruff and mypy | ruff format"
 	@echo "make bench                 how fast the embedded model runs here"
+	@echo "make package [FLAVOUR=cuda|directml]  installable zips in dist/"
+	@echo "make repository            the zips as a folder that Blender can subscribe to"
+	@echo "make test-install          install the zip with Blender 4.5 (and Debian's 5.2, where it is), bake, remove"
 	@echo "make train PROFILE=small   train a model; make evaluate MODEL=DIR writes report/"
 
 # ---- environments --------------------------------------------------------------------------------------------------
@@ -81,6 +84,17 @@ lint: .venv/lint.stamp
 format: .venv/lint.stamp
 	.venv/lint/bin/ruff check --fix .
 	.venv/lint/bin/ruff format .
+
+# ---- packages ------------------------------------------------------------------------------------------------------
+
+FLAVOUR ?= default
+
+package: .venv/demo.stamp
+	.venv/bpy-4.5/bin/python release/package.py --flavour $(FLAVOUR) $(addprefix --platform ,$(PLATFORM))
+repository: .venv/demo.stamp
+	.venv/bpy-4.5/bin/python release/package.py --flavour $(FLAVOUR) $(addprefix --platform ,$(PLATFORM)) --repository
+test-install: .venv/demo.stamp
+	.venv/bpy-4.5/bin/python release/test_install.py
 
 # ---- training ------------------------------------------------------------------------------------------------------
 
