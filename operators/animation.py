@@ -139,14 +139,14 @@ def _place_strip(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, 
     strip = track.strips.new(action.name, int(first), action)
     undo.callback(track.strips.remove, strip)
     strip.action_slot = slot
-    # Rest before the speech; after it the last key, which is rest again, would hold the mouth against other strips.
-    strip.extrapolation = "NOTHING"
+    # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
+    strip.extrapolation = "HOLD"
     return replaced
 
 
 def _restore_strip(track: bpy.types.NlaTrack, action: bpy.types.Action, slot: Any, start: float) -> None:
     strip = track.strips.new(action.name, int(start), action)
-    strip.action_slot, strip.frame_start, strip.extrapolation = slot, start, "NOTHING"
+    strip.action_slot, strip.frame_start, strip.extrapolation = slot, start, "HOLD"
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:

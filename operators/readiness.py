@@ -37,6 +37,8 @@ def disabled_reason(context: bpy.types.Context) -> str:
     reason = target_mesh.unusable_reason(obj)
     if not reason and obj is not None:
         state = job_state(context)
-        if state.target_key == target_key(obj) and not state.target_usable:
+        if obj.name not in context.scene.objects:
+            reason = f"“{obj.name}” is not in the scene “{context.scene.name}”; choose another head."
+        elif state.target_key == target_key(obj) and not state.target_usable:
             reason = state.target_line
     return reason or audio_source.missing_reason(settings_of(context.scene), context.scene)

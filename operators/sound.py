@@ -38,6 +38,14 @@ def place(scene: bpy.types.Scene, source: AudioSource, start_frame: float, undo:
     strip.channel = _free_channel(editor, strip)
 
 
+def elsewhere(scene: bpy.types.Scene) -> str:
+    """One sentence where the user's sequencer shows another scene than `scene` (possible since Blender 5.0), or ""."""
+    shown = getattr(bpy.context, "sequencer_scene", None)
+    if shown is None or shown == scene:
+        return ""
+    return f"The sound is in the sequencer of the scene “{scene.name}”; yours shows “{shown.name}”."
+
+
 def play_in_sync(scene: bpy.types.Scene, last_frame: float, undo: ExitStack) -> None:
     """Play back by the sound's clock, hear it when scrubbing, and make the scene last to `last_frame`."""
     wanted = {

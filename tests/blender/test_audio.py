@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from heads import fit_of, largest_error, made_up_head
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
-from wav2sem_lipsync.operators import audio_source
+from wav2sem_lipsync.operators import audio_source, sound
 from wav2sem_lipsync.operators.strip_times import times_of
 
 EXACT = 2e-5  # metres
@@ -87,6 +87,14 @@ def test_a_second_bake_adds_no_second_strip(settings: Any) -> None:
     assert len(strips()) == 2
     assert len(bpy.data.sounds) == 1
     assert len({strip.channel for strip in strips()}) == 2, "strips that overlap need channels of their own"
+
+
+@pytest.mark.skipif(bpy.app.version < (5, 0), reason="before Blender 5.0 the sequencer has no scene of its own")
+def test_sequencer_that_shows_another_scene_is_told() -> None:
+    other = bpy.data.scenes.new("Edit")
+    bpy.context.workspace.sequencer_scene = other
+    assert "“Edit”" in sound.elsewhere(bpy.data.scenes["Scene"])
+    assert sound.elsewhere(other) == ""
 
 
 def test_users_strips_keep_their_channels(settings: Any, click_file: Path) -> None:

@@ -125,6 +125,12 @@ def test_object_that_is_no_mesh(settings: Any) -> None:
     refused("is not a mesh")
 
 
+def test_chosen_head_that_was_deleted_from_the_scene(settings: Any) -> None:
+    settings.target = made_up_head("Gone")
+    bpy.context.scene.collection.objects.unlink(settings.target)
+    refused("not in the scene")
+
+
 @pytest.mark.parametrize("count", [5022, 5024, 1])
 def test_wrong_vertex_count(count: int, settings: Any) -> None:
     add_mesh("Head", np.random.default_rng(0).normal(size=(count, 3)), np.zeros((0, 3)))
@@ -221,10 +227,10 @@ BREAKS = [
         (animation, "_assign"),
     )
     for into in ("ACTION", "NLA")
-    for before in ("nothing", "keys", "bake", "action")
+    for before in ("nothing", "keys", "baked action", "baked strip", "action")
     # Roads on which no action is assigned, or no key has to be made.
-    if not (step == "_assign" and (before == "action" or (into == "NLA" and before != "bake")))
-    and not (step == "add_keys" and before == "bake")
+    if not (step == "_assign" and (before == "action" or (into == "NLA" and before != "baked action")))
+    and not (step == "add_keys" and before.startswith("baked"))
 ]
 
 
@@ -235,9 +241,10 @@ def test_a_step_that_fails_leaves_nothing_behind(
     module: Any, step: str, into: str, before: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = made_up_head()
-    settings.destination = into
-    if before == "bake":
+    if before.startswith("baked"):
+        settings.destination = "NLA" if before == "baked strip" else "ACTION"
         bpy.ops.wav2sem.generate_lipsync()
+    settings.destination = into
     if before in ("keys", "action"):
         head.shape_key_add(name="Basis")
         frown = add_key(head, "frown")
