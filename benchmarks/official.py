@@ -4,7 +4,8 @@
     python -m benchmarks.official --model DIR [--seconds 2 5 10 20] [--literal-up-to 20] [--repeats 3] [--device AUTO]
 
 Every figure is the median of `--repeats` runs in a process of its own, whose peak memory is the column beside it
-(weights and libraries included). Decoders form all vertices. The literal loop needs PyTorch.
+(weights and libraries included). Decoders form all vertices. The literal loop needs PyTorch. On a machine that is busy
+with other things, `--clock cpu --threads 1` counts processor time instead of the clock on the wall.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from inference import EMBEDDED_MODEL, LipSyncModel, ModelPackage, Speech
+from inference import EMBEDDED_MODEL, ModelPackage, Speech, available_providers
 from inference.decoder import Decoder
 from inference.encoder import AudioEncoder
 
@@ -35,14 +36,14 @@ WHAT = ("encoder", "plain onnxruntime", "decoder", "literal loop")
 _VERTEX_BLOCK = 256  # frames
 
 
-def _encoder(package: ModelPackage, speech: Speech, device: str) -> Callable[[], object]:
-    encoder = AudioEncoder(package, device)
+def _encoder(package: ModelPackage, speech: Speech, options: argparse.Namespace) -> Callable[[], object]:
+    encoder = AudioEncoder(package, options.device, options.threads)
     return lambda: encoder.listen(speech, lambda fraction: None)
 
 
-def _plain(package: ModelPackage, speech: Speech, device: str) -> Callable[[], object]:
+def _plain(package: ModelPackage, speech: Speech, options: argparse.Namespace) -> Callable[[], object]:
     """The graph calls that the encoder makes, and nothing else."""
-    encoder = AudioEncoder(package, device)
+    encoder = AudioEncoder(package, options.device, options.threads)
     calls: list[tuple[Any, ...]] = []
 
     def note(run: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:
@@ -63,7 +64,7 @@ def _memory(package: ModelPackage, speech: Speech) -> tuple[dict[str, np.ndarray
     return arrays, memory, np.eye(len(package.styles))[0]
 
 
-def _decoder(package: ModelPackage, speech: Speech, device: str) -> Callable[[], object]:
+def _decoder(package: ModelPackage, speech: Speech, options: argparse.Namespace) -> Callable[[], object]:
     """The recurrence, and all outputs formed in blocks."""
     arrays, memory, style = _memory(package, speech)
     outputs = len(arrays["vertice_map_r.bias"])
@@ -78,32 +79,40 @@ def _decoder(package: ModelPackage, speech: Speech, device: str) -> Callable[[],
     return work
 
 
-def _literal(package: ModelPackage, speech: Speech, device: str) -> Callable[[], object]:
+def _literal(package: ModelPackage, speech: Speech, options: argparse.Namespace) -> Callable[[], object]:
+    import torch
+
     from .literal_loop import LiteralLoop
 
+    if options.threads:
+        torch.set_num_threads(options.threads)
     arrays, memory, style = _memory(package, speech)
     loop = LiteralLoop(arrays, package.period, package.heads, package.memory_per_frame)
     return lambda: loop.run(memory, style)
 
 
-def _measure(what: str, package: ModelPackage, seconds: float, repeats: int, device: str) -> dict[str, float]:
+def _measure(package: ModelPackage, options: argparse.Namespace) -> dict[str, float]:
     """Median seconds and peak megabytes of this process."""
-    work = dict(zip(WHAT, (_encoder, _plain, _decoder, _literal), strict=True))[what]
-    job = work(package, syllables(seconds), device)
+    work = dict(zip(WHAT, (_encoder, _plain, _decoder, _literal), strict=True))[options.measure]
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    job = work(package, syllables(options.seconds[0]), options)
     times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
+    for _ in range(options.repeats):
+        began = clock()
         job()
-        times.append(time.perf_counter() - began)
+        times.append(clock() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
     return {"seconds": statistics.median(times), "peak": peak}
 
 
 def _in_a_process(what: str, options: argparse.Namespace, seconds: float) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.official", "--model", str(options.model), "--measure", what]
-    command += ["--seconds", str(seconds), "--device", options.device, "--repeats"]
+    command += ["--seconds", str(seconds), "--device", options.device, "--clock", options.clock]
+    command += ["--threads", str(options.threads), "--repeats"]
     command += [str(1 if what == "literal loop" and seconds > 10 else options.repeats)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    threads = {"OMP_NUM_THREADS": str(options.threads), "OPENBLAS_NUM_THREADS": str(options.threads)}
+    environment = os.environ | (threads if options.threads else {})
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
 def growth(seconds: list[float], times: list[float]) -> float:
@@ -119,15 +128,17 @@ def main() -> None:
     parser.add_argument("--literal-up-to", type=float, default=20, help="seconds of speech; 0 leaves the loop out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="CPU", help="AUTO, CUDA, DIRECTML, COREML or CPU")
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--measure", choices=WHAT, help=argparse.SUPPRESS)
     options = parser.parse_args()
     package = ModelPackage.read(options.model)
     if options.measure:
-        print(json.dumps(_measure(options.measure, package, options.seconds[0], options.repeats, options.device)))
+        print(json.dumps(_measure(package, options)))
         return
-    ran_on = LipSyncModel.load(package, options.device).encoder
+    # This process loads no model: a child's peak memory begins with its parent's.
     print(f"{package.name}; {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"encoder on {ran_on.graph.provider}. {ran_on.note or ''}\n")
+    print(f"device asked for: {options.device}, offered: {', '.join(available_providers())}\n")
     print(f"{'speech':>8}" + "".join(f"{what:>26}" for what in WHAT) + "   loop / ours")
     table: dict[str, tuple[list[float], list[float]]] = {what: ([], []) for what in WHAT}
     for seconds in options.seconds:
