@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Speech to face motion in numpy and onnxruntime, without Blender: `read_speech` → `LipSyncModel` → `make_curves`."""
 
-from .arkit import ArkitView, arkit_view
+from .arkit import ArkitView, arkit_view, blendshape_names
 from .curves import CurveSet, make_curves
 from .errors import AudioError, Cancelled, LipSyncError, MeshError, ModelError, RuntimeMissing
 from .flame import FlameTopology, MeshFit, arkit_basis
@@ -30,6 +30,7 @@ __all__ = [
     "arkit_basis",
     "arkit_view",
     "available_providers",
+    "blendshape_names",
     "list_packages",
     "make_curves",
     "read_speech",

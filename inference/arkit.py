@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from .errors import ModelError
 from .flame import VERTEX_COUNT, arkit_basis
+from .model_package import ModelPackage
 from .motion import FaceMotion
 
 # Of the mean squared size of a blendshape: enough that two alike shapes share a movement instead of fighting over it.
@@ -39,6 +41,18 @@ class ArkitView:
     left: float
 
 
+def blendshape_names(package: ModelPackage) -> tuple[str, ...]:
+    """The ARKit blendshapes that a package's motion can be shown on, in the order of its weights.
+
+    Raises ModelError for a model of another mesh than FLAME's.
+    """
+    if package.output_kind == "blendshapes":
+        return package.output_names
+    if package.vertices != VERTEX_COUNT:
+        raise ModelError(f"The model “{package.name}” moves a mesh of {package.vertices} vertices, not a FLAME head.")
+    return _moving_blendshapes()[0]
+
+
 def arkit_view(motion: FaceMotion, tolerance: float = 0.0) -> ArkitView:
     """Solve `motion` (kind "vertices", FLAME's 5023 vertices) onto the ARKit blendshapes, weights in 0…1.
 
@@ -48,9 +62,7 @@ def arkit_view(motion: FaceMotion, tolerance: float = 0.0) -> ArkitView:
     """
     if motion.basis.shape[1] != VERTEX_COUNT:
         raise ModelError("The model moves a mesh for which there are no ARKit blendshapes; bake its vertices instead.")
-    names, deltas = arkit_basis()
-    moving = np.abs(deltas).max(axis=(1, 2)) > 0
-    names, shapes = tuple(np.array(names)[moving].tolist()), deltas[moving].reshape(int(moving.sum()), -1)
+    names, shapes = _moving_blendshapes()
     features = motion.basis.reshape(len(motion.names), -1)
     both = np.concatenate([features, shapes]).astype(np.float64)
     gram = both @ both.T
@@ -109,6 +121,14 @@ def bounded_least_squares(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
             if change < _CONVERGED:
                 break
     return solved.T
+
+
+@lru_cache(maxsize=1)
+def _moving_blendshapes() -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and flat deltas (K, 3 V) of the blendshapes that move the skin: the eyes' do not."""
+    names, deltas = arkit_basis()
+    moving = np.flatnonzero(np.abs(deltas).max(axis=(1, 2)))
+    return tuple(names[i] for i in moving), deltas[moving].reshape(len(moving), -1)
 
 
 def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -17,8 +17,9 @@ from ..inference import (
     CurveSet,
     FaceMotion,
     LipSyncModel,
-    ModelError,
     ModelPackage,
+    arkit_view,
+    blendshape_names,
     make_curves,
 )
 from . import target_mesh
@@ -85,6 +86,8 @@ class Task:
             cancelled,
         )
         progress(RUNNING, "Making keys")
+        if motion.kind == "vertices":
+            motion = arkit_view(motion).motion
         curves = make_curves(self._for_mesh(motion), self.fps, self.start_frame, tolerance=self.options.tolerance)
         _stop_if(cancelled)
         return Result(motion, curves, speech.duration, perf_counter() - began)
@@ -100,9 +103,7 @@ def prepare(
 ) -> Task:
     """Check everything that can be checked beforehand; raises LipSyncError with one sentence."""
     target = target_mesh.read_target(obj)
-    if package.output_kind != "blendshapes":
-        raise ModelError(f"The model “{package.name}” has no ARKit blendshapes; choose another one.")
-    channels, new_keys = target.bind(package.output_names)
+    channels, new_keys = target.bind(blendshape_names(package))
     fps = scene.render.fps / scene.render.fps_base
     return Task(target, source, package, options, scene.name, fps, channels, new_keys)
 

@@ -28,6 +28,7 @@ def convert(
     fusion: str | None = None,
     dataset: str | None = None,
     name: str | None = None,
+    half: bool = False,
 ) -> None:
     """Write the model package `output` from the given files; raises ConvertError and then leaves nothing behind."""
     if audio_config is None and wav2vec2 is not None:
@@ -49,7 +50,7 @@ def convert(
     title = name or "FaceFormer" + (" with Wav2Sem" if model.wav2sem else "") + (
         " (BIWI)" if model.biwi else " (VOCASET)"
     )
-    write_package(model, output, title, {path.name: _sha256(path) for path in sources})
+    write_package(model, output, title, {path.name: _sha256(path) for path in sources}, half)
 
 
 def _sha256(path: Path) -> str:
@@ -85,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dataset", choices=("vocaset", "biwi"), help="how frames are counted (default: by the mesh and the period)"
     )
+    parser.add_argument("--half", action="store_true", help="store the audio networks in float16: half the size")
     parser.add_argument("--name", help="what the list of models shows")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the model package")
     try:

@@ -38,10 +38,11 @@ _WAV2SEM_ATTRIBUTION = "Wav2Sem: CVPR 2025, arXiv 2505.23290"
 _ENCODER_LONGEST = 40.0  # seconds of speech that the transformer hears at once
 
 
-def write_package(model: FaceFormer, folder: Path, name: str, sources: dict[str, str]) -> None:
+def write_package(model: FaceFormer, folder: Path, name: str, sources: dict[str, str], half: bool = False) -> None:
     """Write the package for `model` to `folder`, which is replaced if it is a package already.
 
     name: what people read in the list of models. sources: SHA-256 of the files that it was made from, by file name.
+    half: store the audio networks in float16.
     Raises ConvertError when the folder cannot be written or the finished package does not load.
     """
     if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").is_file():
@@ -52,7 +53,7 @@ def write_package(model: FaceFormer, folder: Path, name: str, sources: dict[str,
     except OSError as error:
         raise ConvertError(f"“{folder}” cannot be written ({error.strerror or error}).") from error
     try:
-        _write_files(model, beside)
+        _write_files(model, beside, half)
         _write_json(model, beside, folder.name, name, sources)
         LipSyncModel.load(beside)
         beside.chmod(0o755)
@@ -67,11 +68,11 @@ def write_package(model: FaceFormer, folder: Path, name: str, sources: dict[str,
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _write_files(model: FaceFormer, folder: Path) -> None:
+def _write_files(model: FaceFormer, folder: Path, half: bool) -> None:
     semantic = model.wav2sem.hidden if model.wav2sem else 0
-    write_memory_graph(folder / "model.onnx", model.encoder, model.feature_map, semantic, model.fusion)
+    write_memory_graph(folder / "model.onnx", model.encoder, model.feature_map, semantic, model.fusion, half)
     if model.wav2sem:
-        write_sentence_graph(folder / "wav2sem.onnx", model.wav2sem)
+        write_sentence_graph(folder / "wav2sem.onnx", model.wav2sem, half)
     np.savez(folder / "decoder.npz", allow_pickle=False, **model.decoder)
 
 
