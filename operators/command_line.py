@@ -18,7 +18,7 @@ from typing import Any
 import bpy
 
 from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage
-from . import audio_source, bake, ids, lipsync_task
+from . import audio_source, bake, batch, batch_jobs, batch_worker, ids, lipsync_task
 from .lipsync_task import Options
 
 _command: Any = None
@@ -30,7 +30,15 @@ class OutputError(LipSyncError):
 
 def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}") -> int:
     """Run one job; returns the exit code (wrong usage ends the process with 2, as argparse does)."""
-    options = _parser(prog).parse_args(list(arguments))
+    parser = _parser(prog)
+    options = parser.parse_args(list(arguments))
+    if options.worker:
+        return batch_worker.serve(_answer)
+    if options.jobs:
+        return _run_batch(parser, options)
+    missing = [name for name in ("audio", "object", "output") if getattr(options, name) is None]
+    if missing:
+        parser.error(f"the following arguments are required: --{', --'.join(missing)} (or --jobs)")
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
         line |= {"ok": True, **_run(options)}
@@ -44,9 +52,9 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Speech to shape-key animation, saved as a new .blend.")
     parser.add_argument("blend", nargs="?", metavar="SHOT.blend", help="file to open (default: the one that is open)")
-    parser.add_argument("--audio", required=True, metavar="SPEECH", help="sound file: WAV, FLAC, OGG, Opus, MP3 …")
-    parser.add_argument("--object", required=True, metavar="NAME", help="name of the head, a mesh object")
-    parser.add_argument("--output", required=True, metavar="OUT.blend", help="where the result is saved")
+    parser.add_argument("--audio", metavar="SPEECH", help="sound file: WAV, FLAC, OGG, Opus, MP3 …")
+    parser.add_argument("--object", metavar="NAME", help="name of the head, a mesh object")
+    parser.add_argument("--output", metavar="OUT.blend", help="where the result is saved")
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--style", metavar="NAME", help="speaking style (default: the model's own)")
     parser.add_argument("--start-frame", type=float, default=1.0, metavar="F", help="frame at which the speech begins")
@@ -54,11 +62,64 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)"
     )
     parser.add_argument("--nla", action="store_true", help="into an NLA strip instead of the action")
+    many = parser.add_argument_group("many jobs", "Options above hold for jobs that do not say otherwise.")
+    many.add_argument("--jobs", metavar="LIST", help="a .csv or .json list, or a folder of sound files")
+    many.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes, each with a Blender (1)")
+    many.add_argument("--only", metavar="1-20,33", help="only these jobs of the list")
+    many.add_argument("--resume", action="store_true", help="leave out what an earlier run finished")
+    many.add_argument("--report", metavar="REPORT.csv", help="where the report is written (default: beside the list)")
+    many.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
-def _run(options: argparse.Namespace) -> dict[str, Any]:
-    """Bake and save; the fields of the JSON line."""
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1024")
+    return int(text)
+
+
+def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Run a list of jobs; returns the exit code."""
+    defaults = {name: getattr(options, name) for name in batch_jobs.COLUMNS}
+    defaults["blend"] = options.blend or bpy.data.filepath
+    try:
+        jobs = batch_jobs.read_jobs(options.jobs, defaults)
+        chosen = batch_jobs.choose_numbers(options.only, len(jobs)) if options.only else None
+    except batch_jobs.JobListError as error:
+        parser.error(str(error))
+    if chosen:
+        jobs = [job for job in jobs if job.number in chosen]
+    listed = Path(options.jobs).absolute()
+    suffix = f".{options.only}" if options.only else ""
+    report = Path(options.report) if options.report else listed.with_name(f"{listed.stem}{suffix}.report.csv")
+    try:
+        work = batch.Batch(jobs, _worker_command(), options.workers, report, options.resume)
+    except OSError as error:
+        parser.error(f"the report “{report}” cannot be written ({error.strerror})")
+    return work.run()
+
+
+def _worker_command() -> list[str]:
+    """How to start another one of this process, which waits for jobs."""
+    script = str(Path(__file__).resolve().parent.parent / "bake.py")
+    if bpy.app.binary_path:
+        return [bpy.app.binary_path, "--background", "--factory-startup", "--python", script, "--", "--worker"]
+    return [sys.executable, script, "--", "--worker"]
+
+
+def _answer(job: dict[str, Any]) -> dict[str, Any]:
+    """Run one job of a batch in this worker; whatever goes wrong is the job's own failure."""
+    try:
+        Path(job["output"]).parent.mkdir(parents=True, exist_ok=True)
+        return {"status": "done", **_run(argparse.Namespace(**job), threads=1)}
+    except LipSyncError as error:
+        return {"status": "failed", "error": str(error)}
+    except Exception as error:
+        return {"status": "failed", "error": f"Unexpected {type(error).__name__}: {error}"}
+
+
+def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
+    """Bake and save; the fields of the JSON line. One thread in a batch: its workers fill the cores."""
     output = Path(options.output).absolute()
     _check_place(output)
     if options.blend:
@@ -72,7 +133,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
         obj,
         audio_source.from_file(str(Path(options.audio).absolute())),
         ModelPackage.read(options.model),
-        Options(options.start_frame, options.tolerance, options.nla, options.style),
+        Options(options.start_frame, options.tolerance, options.nla, options.style or None, threads=threads),
     )
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):

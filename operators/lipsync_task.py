@@ -33,13 +33,17 @@ READING, LOADING, RUNNING = 0.03, 0.06, 0.97  # fractions of the whole at which 
 
 @dataclass(frozen=True)
 class Options:
-    """How to bake: start frame (scene frames, may lie between two), tolerance in weight (0: every key), where to."""
+    """How to bake: start frame (scene frames, may lie between two), tolerance in weight (0: every key), where to.
+
+    threads: how many the model runs on, 0 for one per core.
+    """
 
     start_frame: float = 1.0
     tolerance: float = 0.0
     to_nla: bool = False
     style: str | None = None
     device: str = "CPU"
+    threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Task:
         speech = self.source.read()
         _stop_if(cancelled)
         progress(READING, "Loading the model")
-        model = _model(self.package, self.options.device)
+        model = _model(self.package, self.options.device, self.options.threads)
         _stop_if(cancelled)
         motion = model.run(
             speech,
@@ -113,11 +117,11 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
         raise Cancelled("Cancelled; nothing was changed.")
 
 
-def _model(package: ModelPackage, device: str) -> LipSyncModel:
-    return _loaded(package.folder, tuple(sorted(package.files.items())), device)
+def _model(package: ModelPackage, device: str, threads: int) -> LipSyncModel:
+    return _loaded(package.folder, tuple(sorted(package.files.items())), device, threads)
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, digests: tuple[tuple[str, str], ...], device: str) -> LipSyncModel:
+def _loaded(folder: Path, digests: tuple[tuple[str, str], ...], device: str, threads: int) -> LipSyncModel:
     """The last model is kept: loading takes longer than a sentence. `digests` tell that the folder changed."""
-    return LipSyncModel.load(folder, device)
+    return LipSyncModel.load(folder, device, threads)

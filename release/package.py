@@ -90,7 +90,9 @@ def extension_tool(*arguments: str) -> None:
     """Run Blender's extension tool, the script `blender --command extension` stands on."""
     spec = importlib.util.find_spec("bpy")
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit("The bpy wheel, which brings Blender's extension builder, is not installed; use `make package`.")
+        raise SystemExit(
+            "The bpy wheel, which brings Blender's extension builder, is not installed; use `make package`."
+        )
     scripts = Path(spec.submodule_search_locations[0]).glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py")
     done = subprocess.run([sys.executable, str(next(scripts)), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many jobs over several worker processes, each with its own Blender: a job that fails or crashes never stops the rest.
+
+One JSON line per job on stdout, progress on stderr, a CSV report. Ctrl-C lets running jobs finish, a second one ends
+them.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from .batch_jobs import BatchJob
+from .batch_journal import Journal
+from .batch_worker import MARK
+
+REPORT = ["number", "status", "audio", "object", "output", "error", "keys", "first_frame", "last_frame"]
+REPORT += ["speech_seconds", "compute_seconds", "write_seconds", "seconds"]
+
+
+class _Worker:
+    """One process; `answers` receives (worker, line), line None when it ended."""
+
+    def __init__(self, command: Sequence[str], answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+        # A group of its own: Ctrl-C in the terminal is for the batch, which lets jobs finish.
+        group: dict[str, Any] = {"start_new_session": True}
+        if sys.platform == "win32":
+            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", **group
+        )
+        self.job: BatchJob | None = None
+        self.since = 0.0
+        threading.Thread(target=self._listen, args=(answers,), daemon=True).start()
+
+    def give(self, job: BatchJob) -> None:
+        """Start a job."""
+        self.job, self.since = job, time.monotonic()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(asdict(job)) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            self._process.kill()  # it ended; `_listen` tells
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+    def _listen(self, answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith(MARK):
+                answers.put((self, json.loads(line.removeprefix(MARK))))
+        answers.put((self, None))
+
+
+class Batch:
+    """Runs `jobs` with `workers` processes started by `command`; `report` is the CSV, the journal lies beside it."""
+
+    def __init__(
+        self, jobs: Sequence[BatchJob], command: Sequence[str], workers: int, report: Path, resume: bool
+    ) -> None:
+        self._jobs, self._command, self._report = jobs, command, report
+        self._count = max(1, min(workers, len(jobs)))
+        self._journal = Journal(report.with_name(report.name + ".journal"), resume)
+        self._waiting: deque[BatchJob] = deque()
+        self._lines: dict[int, dict[str, Any]] = {}
+        self._answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = SimpleQueue()
+        self._workers: list[_Worker] = []
+        self._interrupts = 0
+        self._began = time.monotonic()
+        self._ran = 0
+
+    def run(self) -> int:
+        """Run everything; returns 0 when all jobs are done, else 1."""
+        for job in self._jobs:
+            earlier = self._journal.finished(job)
+            if job.problem:
+                self._finish(job, {"status": "failed", "error": job.problem})
+            elif earlier is not None:
+                self._finish(job, earlier | {"status": "already done"})
+            else:
+                self._waiting.append(job)
+        for job in self._waiting:
+            _sweep(job)
+        try:
+            with self._interruptible():
+                self._work()
+        finally:
+            for worker in self._workers:
+                worker.stop()
+            self._journal.close()
+        for job in self._jobs:
+            if job.number not in self._lines:
+                self._finish(job, {"status": "not run", "error": "The batch was interrupted; run it with --resume."})
+        self._write_report()
+        return self._summarise()
+
+    def _work(self) -> None:
+        for _ in range(min(self._count, len(self._waiting))):
+            self._start_worker()
+        while any(worker.job for worker in self._workers) and self._interrupts < 2:
+            try:
+                worker, line = self._answers.get(timeout=0.2)
+            except Empty:
+                continue
+            job, worker.job = worker.job, None
+            if line is None:
+                self._workers.remove(worker)
+                worker.stop()
+                line = {"status": "failed", "error": "Blender ended in the middle of this job; try it alone."}
+            if job is None:
+                continue
+            self._ran += 1
+            line["seconds"] = round(time.monotonic() - worker.since, 3)
+            if line["status"] == "done":
+                self._journal.done(job, line)
+            self._finish(job, line)
+            if worker in self._workers:
+                self._next(worker)
+            elif self._waiting and not self._interrupts:
+                self._start_worker()
+
+    def _start_worker(self) -> None:
+        worker = _Worker(self._command, self._answers)
+        self._workers.append(worker)
+        self._next(worker)
+
+    def _next(self, worker: _Worker) -> None:
+        if self._waiting and not self._interrupts:
+            job = self._waiting.popleft()
+            self._journal.start(job)
+            worker.give(job)
+
+    def _finish(self, job: BatchJob, line: dict[str, Any]) -> None:
+        facts = {"number": job.number, "audio": job.audio, "object": job.object, "output": job.output}
+        self._lines[job.number] = line = facts | line
+        print(json.dumps(line | {"ok": line["status"] in ("done", "already done")}, ensure_ascii=False), flush=True)
+        if line["status"] == "failed":
+            print(f"Error: job {job.number}: {line['error']}", file=sys.stderr)
+        if self._ran:
+            left = (time.monotonic() - self._began) / self._ran * (len(self._jobs) - len(self._lines))
+            print(f"{len(self._lines)}/{len(self._jobs)} jobs, {_clock(left)} left", file=sys.stderr, flush=True)
+
+    def _write_report(self) -> None:
+        beside = self._report.with_name(f".{self._report.name}.{os.getpid()}")
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, REPORT, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self._lines[job.number] for job in self._jobs)
+        os.replace(beside, self._report)
+
+    def _summarise(self) -> int:
+        counts = Counter(line["status"] for line in self._lines.values())
+        words = ", ".join(f"{count} {status}" for status, count in counts.items())
+        print(f"{words}, in {_clock(time.monotonic() - self._began)}. Report: {self._report}", file=sys.stderr)
+        return 0 if counts["failed"] + counts["not run"] == 0 else 1
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        def on_interrupt(*_: Any) -> None:
+            self._interrupts += 1
+            print("Interrupted; finishing the running jobs. Once more ends them.", file=sys.stderr, flush=True)
+
+        before = signal.signal(signal.SIGINT, on_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _sweep(job: BatchJob) -> None:
+    """Remove what a killed run left half-written beside the output (see command_line._save)."""
+    place = Path(job.output)
+    for path in place.parent.glob(f".{glob.escape(place.stem)}.*.blend"):
+        if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdecimal():
+            path.unlink(missing_ok=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

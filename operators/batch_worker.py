@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A worker process of a batch: jobs come as JSON lines on stdin, results go as JSON lines to stdout.
+
+Blender and the model are loaded once. When stdin ends the batch is over, or was killed: the process leaves at once,
+in the middle of a job too, so that nobody writes behind the back of a run that is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+MARK = "lipsync-result "  # Blender prints other lines
+
+
+def serve(run: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Answer jobs with `run` until stdin ends; does not return then."""
+    jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+    while True:
+        line = run(json.loads(jobs.get()))
+        sys.stdout.write(f"\n{MARK}{json.dumps(line)}\n")
+        sys.stdout.flush()
+
+
+def _read(jobs: queue.SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        if line.strip():
+            jobs.put(line)
+    os._exit(0)

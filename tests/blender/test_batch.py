@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Many jobs at once: bad ones do not stop the rest, a killed run goes on, nothing twice, nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import bpy
+import pytest
+from conftest import ROOT
+from heads import made_up_head
+
+GOOD, BAD = 5, 2
+
+
+@pytest.fixture
+def batch(tmp_path: Path, speech_file: Path, toy_folder: Path) -> list[str]:
+    """A command for five good jobs with two bad ones among them."""
+    made_up_head()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    (tmp_path / "bad.wav").write_text("no sound")
+    with (tmp_path / "jobs.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["audio", "output"])
+        for number in range(GOOD + BAD):
+            rows.writerow([speech_file if number not in (1, 3) else "bad.wav", f"out/{number}.blend"])
+    command = [sys.executable, str(ROOT / "bake.py"), str(tmp_path / "shot.blend"), "--", "--model", str(toy_folder)]
+    return [*command, "--object", "Head", "--jobs", str(tmp_path / "jobs.csv"), "--workers", "2"]
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+
+def test_bad_jobs_do_not_stop_the_rest_and_resume_repeats_nothing(batch: list[str], tmp_path: Path) -> None:
+    done = subprocess.run(batch, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1, done.stderr
+    found = lines(done.stdout)
+    assert sorted(line["number"] for line in found) == [1, 2, 3, 4, 5, 6, 7]
+    assert {line["number"] for line in found if not line["ok"]} == {2, 4}
+    assert all(line["moves"] for line in found if line["ok"])
+    assert "7/7 jobs" in done.stderr and "left" in done.stderr and "Traceback" not in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n}.blend" for n in (0, 2, 4, 5, 6)]
+    with (tmp_path / "jobs.report.csv").open(newline="") as file:
+        report = list(csv.DictReader(file))
+    assert [row["status"] for row in report] == ["done", "failed", "done", "failed", "done", "done", "done"]
+    assert "bad.wav" in report[1]["error"]
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    again = subprocess.run([*batch, "--resume"], capture_output=True, text=True, timeout=300, check=False)
+    assert [line["status"] for line in lines(again.stdout)].count("already done") == GOOD
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == stamps
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_ended_in_the_middle(name: str, batch: list[str], tmp_path: Path) -> None:
+    running = subprocess.Popen(batch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert running.stdout is not None
+    while '"ok": true' not in running.stdout.readline():
+        assert running.poll() is None
+    os.kill(running.pid, getattr(signal, name))
+    rest = running.stdout.read()
+    code = running.wait(timeout=120)
+    if name == "SIGINT":
+        assert code == 1
+        assert "not run" in {line["status"] for line in lines(rest)}
+    for path in (tmp_path / "out").glob("[0-9]*.blend"):
+        assert path.read_bytes()[:4] in (b"BLEN", b"\x28\xb5\x2f\xfd")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9]*.blend")}
+    again = subprocess.run([*batch, "--resume"], capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 1
+    statuses = [line["status"] for line in lines(again.stdout)]
+    assert statuses.count("done") + statuses.count("already done") == GOOD and statuses.count("failed") == BAD
+    assert statuses.count("already done") >= 1
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    assert len(after) == GOOD and before.items() <= after.items()
+
+
+def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:
+    for change in (["--only", "9"], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
+        done = subprocess.run([*batch, *change], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 2, change
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists of jobs and the journal of a batch; without Blender (the modules know nothing of bpy)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+
+
+def load(name: str) -> Any:
+    """A module of operators/ without running the package's __init__, which needs bpy."""
+    if "batch_modules" not in sys.modules:
+        package = types.ModuleType("batch_modules")
+        package.__path__ = [str(ROOT / "operators")]
+        sys.modules["batch_modules"] = package
+    return importlib.import_module(f"batch_modules.{name}")
+
+
+jobs, journal = load("batch_jobs"), load("batch_journal")
+DEFAULTS = {"blend": "shot.blend", "object": "Head", "output": "{name}.blend"}
+
+
+def test_csv_lines_take_defaults_and_lie_beside_the_list(tmp_path: Path) -> None:
+    listed = tmp_path / "jobs.csv"
+    listed.write_text("audio,output,start_frame,nla\na.wav,out/a.blend,12.5,yes\nb.wav,,,\n", encoding="utf-8-sig")
+    first, second = jobs.read_jobs(str(listed), DEFAULTS)
+    assert (first.audio, first.output) == (str(tmp_path / "a.wav"), str(tmp_path / "out/a.blend"))
+    assert (first.start_frame, first.nla, first.object) == (12.5, True, "Head")
+    assert second.output == str(Path.cwd() / "b.blend") and second.start_frame == 1.0 and not second.problem
+
+
+def test_folder_with_a_naming_rule(tmp_path: Path) -> None:
+    (tmp_path / "lines" / "act 1").mkdir(parents=True)
+    for name in ("act 1/b.wav", "a.flac", "notes.txt"):
+        (tmp_path / "lines" / name).touch()
+    found = jobs.read_jobs(str(tmp_path / "lines"), DEFAULTS | {"output": "/baked/{folder}/{number}_{name}.blend"})
+    assert [Path(job.output) for job in found] == [Path("/baked/1_a.blend"), Path("/baked/act 1/2_b.blend")]
+
+
+def test_bad_lines_are_jobs_with_a_problem(tmp_path: Path) -> None:
+    lines = [
+        {"audio": "a.wav", "tolerance": "much"}, {"output": "x.blend"}, {"audio": "a.wav", "output": "{nonsense}"},
+        {"audio": "a.wav", "nla": "perhaps"}, {"audio": "a.wav", "output": "same.blend"},
+        {"audio": "b.wav", "output": "same.blend"}, {"audio": ["list"], "style": {"a": 1}},
+    ]  # fmt: skip
+    (tmp_path / "jobs.json").write_text(json.dumps(lines))
+    problems = [job.problem for job in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)]
+    assert [bool(problem) for problem in problems[:6]] == [True, True, True, True, False, True]
+    assert "no audio" in problems[1] and "Job 5 writes" in problems[5]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("jobs.csv", "audio,colour\na.wav,red\n", "colour"),
+        ("jobs.csv", "audio\n", "no jobs"),
+        ("jobs.csv", "audio,output\na.wav,b.blend,surplus\n", "more"),
+        ("jobs.json", "{", "no JSON"),
+        ("jobs.json", '{"audio": "a.wav"}', "list of objects"),
+        ("jobs.csv", "\x00\x01", "no jobs"),
+    ],
+)
+def test_list_that_cannot_be_used(name: str, text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(jobs.JobListError, match=words):
+        jobs.read_jobs(str(tmp_path / name), DEFAULTS)
+    with pytest.raises(jobs.JobListError, match="cannot be read"):
+        jobs.read_jobs(str(tmp_path / "none.csv"), DEFAULTS)
+
+
+def test_ranges() -> None:
+    assert jobs.choose_numbers("1-3,7", 9) == {1, 2, 3, 7}
+    for text in ("", "0", "3-1", "1-10", "a", "-2"):
+        with pytest.raises(jobs.JobListError):
+            jobs.choose_numbers(text, 9)
+
+
+def make_job(folder: Path) -> Any:
+    (folder / "a.wav").write_text("sound")
+    return jobs.BatchJob(1, audio=str(folder / "a.wav"), output=str(folder / "a.blend"))
+
+
+def test_journal_knows_what_is_finished(tmp_path: Path) -> None:
+    job, path = make_job(tmp_path), tmp_path / "journal"
+    book = journal.Journal(path, keep=True)
+    assert book.finished(job) is None
+    book.start(job)
+    book.close()
+    assert journal.Journal(path, keep=True).finished(job) is None  # killed before the output was renamed
+    Path(job.output).write_text("result")
+    assert journal.Journal(path, keep=True).finished(job) == {}  # killed between the rename and the line
+    book = journal.Journal(path, keep=True)
+    book.done(job, {"status": "done", "keys": 7})
+    book.close()
+    with path.open("a") as file:
+        file.write('{"done": "cut o')
+    assert journal.Journal(path, keep=True).finished(job) == {"status": "done", "keys": 7}
+    (tmp_path / "a.wav").write_text("another sound")
+    assert journal.Journal(path, keep=True).finished(job) is None  # the speech changed
+    make_job(tmp_path)
+    assert journal.Journal(path, keep=False).finished(job) is None  # no --resume: everything anew
+
+
+def test_output_from_an_earlier_run_is_not_taken_for_done(tmp_path: Path) -> None:
+    job, path = make_job(tmp_path), tmp_path / "journal"
+    Path(job.output).write_text("yesterday's")
+    book = journal.Journal(path, keep=True)
+    book.start(job)
+    book.close()
+    assert journal.Journal(path, keep=True).finished(job) is None
