@@ -68,6 +68,37 @@ def test_files_elsewhere_are_refused(folder: Path, name: str) -> None:
         ModelPackage.read(folder)
 
 
+OFFICIAL = {"kind": "wav2vec2", "kernels": [10, 3], "strides": [5, 2]}
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        1, {}, {"kind": "hubert"}, {"kind": "wav2vec2"}, OFFICIAL | {"strides": [5]}, OFFICIAL | {"kernels": [0, 3]},
+        OFFICIAL | {"kernels": [10**9, 3]}, OFFICIAL | {"strides": "5,2"}, OFFICIAL | {"longest": 0},
+        OFFICIAL | {"longest": "long"}, OFFICIAL | {"longest": True},
+    ],
+)  # fmt: skip
+def test_odd_encoders_are_refused(folder: Path, encoder: object) -> None:
+    write_json(folder, encoder=encoder)
+    with pytest.raises(ModelError, match=r"model\.json"):
+        ModelPackage.read(folder)
+
+
+def test_official_encoder_and_other_meshes(folder: Path) -> None:
+    write_json(folder, encoder=OFFICIAL | {"longest": None}, topology="vertices-500", output={"kind": "vertices"})
+    package = ModelPackage.read(folder)
+    assert (package.encoder_kind, package.strides, package.vertices) == ("wav2vec2", (5, 2), 500)
+    assert package.encoder_longest == float("inf")
+
+
+@pytest.mark.parametrize("topology", ["flame", "vertices-0", "vertices-99999999", "vertices--3", "vertices-5 "])
+def test_unknown_topologies_are_refused(folder: Path, topology: str) -> None:
+    write_json(folder, topology=topology)
+    with pytest.raises(ModelError, match="topology"):
+        ModelPackage.read(folder)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-10, 10**6) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -56,7 +56,7 @@ DRESSES: dict[str, Callable[[State], Any]] = {
     "swapped weight norm": lambda s: {
         _replace(n, {"original0": "X", "original1": "original0"}).replace("X", "original1"): v for n, v in s.items()
     },
-    "wrapped": lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"lr": 1e-4}},
+    "wrapped": lambda s: {"epoch": 3, "time": 2**40, "state_dict": s, "optimizer": {"lr": 1e-4}},
     "model and module": lambda s: {"model": {f"module.module.{n}": v for n, v in s.items()}},
     "double": lambda s: {n: v.double() for n, v in s.items()},
     "no table, strange extras": lambda s: {n: v for n, v in s.items() if n != "PPE.pe"} | {"seen": torch.tensor(7)},
@@ -142,6 +142,14 @@ def declares_more_than_it_stores(path: Path, state: State) -> None:
             archive.writestr(name, data[:64] if name.endswith("data/0") else data)
 
 
+def declares_more_in_legacy(path: Path, state: State) -> None:
+    """The old container makes room for what its pickle says before it looks at the file."""
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    count = state["vertice_map_r.weight"].numel()
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"M" + count.to_bytes(2, "little"), b"J" + (2**30).to_bytes(4, "little")))
+
+
 def bomb(path: Path, state: State) -> None:
     torch.save(state, path)
     with zipfile.ZipFile(path) as archive:
@@ -180,12 +188,26 @@ def nothing(path: Path, state: State) -> None:
 
 
 HOSTILE = {
-    evil_zip: "asks to run", evil_pickle: "damaged or no", evil_legacy: "asks to run", truncated: "damaged",
-    truncated_legacy: "damaged", not_a_number: "no finite", wrong_shape: "linear1.weight", tenfold: "vertice_map",
-    expanded: "larger than the file", declares_more_than_it_stores: "larger than the file", bomb: "unpacks to more",
-    text: "damaged or no", empty: "damaged or no", list_of_tensors: "no state dict", wav2sem_alone: "not of FaceFormer",
-    missing_layer: "lacks encoder.layers.0.attention.k_proj", other_positions: "PPE.pe", nothing: "no checkpoint",
-}  # fmt: skip
+    evil_zip: "asks to run",
+    evil_pickle: "damaged or no",
+    evil_legacy: "asks to run",
+    truncated: "damaged",
+    truncated_legacy: "damaged",
+    not_a_number: "no finite",
+    wrong_shape: "linear1.weight",
+    tenfold: "vertice_map",
+    expanded: "larger than the file",
+    declares_more_than_it_stores: "larger than the file",
+    declares_more_in_legacy: "larger than the file",
+    bomb: "unpacks to more",
+    text: "damaged or no",
+    empty: "damaged or no",
+    list_of_tensors: "no state dict",
+    wav2sem_alone: "not of FaceFormer",
+    missing_layer: "lacks encoder.layers.0.attention.k_proj",
+    other_positions: "PPE.pe",
+    nothing: "no checkpoint",
+}
 
 
 @pytest.mark.parametrize("make", HOSTILE, ids=lambda make: make.__name__)

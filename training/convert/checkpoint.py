@@ -62,8 +62,8 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
 def _check_declared_sizes(path: Path, size: int) -> None:
     """Refuse a container that would make torch allocate more than the file holds.
 
-    Every length in a pickled state dict (elements of a storage, offset, dimension, stride) counts elements that the
-    file stores; a number above the file's size in bytes is a lie.
+    A storage is pickled as a persistent id that ends with its number of elements, and the file must hold every one.
+    Nothing is executed: the pickle's operations are only listed.
     """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -74,14 +74,15 @@ def _check_declared_sizes(path: Path, size: int) -> None:
             if any(member.file_size > _PICKLE_LIMIT for member in pickles):
                 raise ConvertError(f"“{path.name}” is no state dict of weights.")
             streams = [io.BytesIO(archive.read(member)) for member in pickles]
-        skip = 0
     else:
         with path.open("rb") as file:
-            head = io.BytesIO(file.read(_PICKLE_LIMIT))
-        streams, skip = [head] * _LEGACY_PICKLES, 1
-    for index, stream in enumerate(streams):
+            streams = [io.BytesIO(file.read(_PICKLE_LIMIT))] * _LEGACY_PICKLES
+    for stream in streams:
+        elements = 0
         for operation, argument, _ in pickletools.genops(stream):
-            if index >= skip and _WHOLE_NUMBER.fullmatch(operation.name) and int(argument or 0) > size:
+            if _WHOLE_NUMBER.fullmatch(operation.name):
+                elements = int(argument or 0)
+            elif operation.name == "BINPERSID" and elements > size:
                 raise ConvertError(f"“{path.name}” declares tensors larger than the file; do not trust it.")
 
 
