@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -92,7 +93,7 @@ def main() -> None:
     print(f"load the model                     {time.perf_counter() - began:8.3f} s")
     for seconds in (2, 5, 10, 20, 60):
         speech = syllables(seconds)
-        took = median_seconds(lambda speech=speech: model.run(speech), options.repeats)
+        took = median_seconds(partial(model.run, speech), options.repeats)
         print(f"{seconds:3d} s of speech to FaceMotion       {took:8.3f} s   {seconds / took:6.0f} times real time")
     motion = model.run(syllables(10))
     took = median_seconds(lambda: make_curves(motion, 24), options.repeats)
