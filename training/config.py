@@ -41,7 +41,9 @@ class Config:
     # training
     seed: int = 1
     crop: float = 4.0  # seconds of one example
-    batch: int = 16
+    batch: int = 8
+    phone_weight: float = 1.0  # of the auxiliary phone loss
+    closure_weight: float = 1.0  # of lips left open on p b m, per mm²
     minutes: float = 40.0  # wall clock; the learning rate's schedule follows it unless `steps` is given
     steps: int = 0  # optimiser steps: with these and a seed a run is repeatable; 0 trains by the clock
     rate: float = 8e-4  # AdamW's highest learning rate

@@ -8,6 +8,8 @@ original, kept for the comparison in the model card.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +18,9 @@ from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderStable
 
 from .config import HOP, Config
 from .features import LogMel
+
+# Plain attention: on a CPU faster than the fused kernel at these lengths, and easy to export.
+_ATTENTION: dict[str, Any] = {"attn_implementation": "eager"}
 
 
 class MelFrontEnd(nn.Module):
@@ -55,6 +60,25 @@ class WaveFrontEnd(nn.Module):
         return self.projection(self.norm(x.transpose(1, 2)))
 
 
+def transformer(hidden: int, layers: int, heads: int, dropout: float) -> Wav2Vec2EncoderStableLayerNorm:
+    """wav2vec2's transformer with its convolutional positions."""
+    return Wav2Vec2EncoderStableLayerNorm(
+        Wav2Vec2Config(
+            **_ATTENTION,
+            hidden_size=hidden,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            intermediate_size=4 * hidden,
+            num_conv_pos_embeddings=31,
+            num_conv_pos_embedding_groups=16,
+            hidden_dropout=dropout,
+            attention_dropout=0.0,
+            activation_dropout=dropout,
+            layerdrop=0.0,
+        )
+    )
+
+
 class SpeechEncoder(nn.Module):
     """Front end and transformer: (B, N) samples -> (B, N/320, hidden), frame i at i/50 s."""
 
@@ -62,21 +86,7 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         wave = config.front_end == "wave"
         self.front_end = WaveFrontEnd(config.hidden) if wave else MelFrontEnd(config.bands, config.hidden)
-        self.encoder = Wav2Vec2EncoderStableLayerNorm(
-            Wav2Vec2Config(
-                hidden_size=config.hidden,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                intermediate_size=4 * config.hidden,
-                num_conv_pos_embeddings=31,
-                num_conv_pos_embedding_groups=16,
-                hidden_dropout=config.dropout,
-                attention_dropout=0.0,
-                activation_dropout=config.dropout,
-                layerdrop=0.0,
-                attn_implementation="eager",  # on a CPU faster than the fused kernel at these lengths
-            )
-        )
+        self.encoder = transformer(config.hidden, config.layers, config.heads, config.dropout)
 
     def forward(
         self, speech: Tensor, filters: Tensor | None = None, mask: Tensor | None = None, valid: Tensor | None = None
@@ -96,22 +106,30 @@ def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:
 class Wav2Sem(nn.Module):
     """Sentence encoder: speech -> one vector F_s for the whole utterance.
 
-    Wav2Sem (CVPR 2025), section 3: an audio encoder of the same kind, mean-pooled over time. Ours ends in a linear
-    map into the whitened space of the text embedding, because it is trained there (training/wav2sem.py).
+    Wav2Sem (CVPR 2025), section 3: an audio encoder of the same kind, pooled over time. Ours stands on an encoder that
+    already hears phones (frozen), adds two layers at 25 Hz, pools mean and spread, and ends in a map into the whitened
+    space of the text embedding, because it is trained there (training/wav2sem.py).
     """
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.audio_encoder = SpeechEncoder(config)
+        self.upper = transformer(config.hidden, 2, config.heads, config.dropout)
         self.projection = nn.Sequential(
             nn.Linear(2 * config.hidden, 2 * config.hidden), nn.GELU(), nn.Linear(2 * config.hidden, config.semantic)
         )
 
-    def forward(
-        self, speech: Tensor, filters: Tensor | None = None, mask: Tensor | None = None, valid: Tensor | None = None
-    ) -> Tensor:
-        """(B, N) samples -> (B, semantic)."""
-        x = self.audio_encoder(speech, filters, mask, valid)
+    def listen(self, speech: Tensor, valid: Tensor | None = None) -> Tensor:
+        """What the frozen part hears: (B, N) samples -> (B, ceil(N/640), hidden), every second frame."""
+        return self.audio_encoder(speech, valid=valid)[:, ::2]
+
+    def understand(self, heard: Tensor, valid: Tensor | None = None) -> Tensor:
+        """(B, T/2, hidden) -> (B, semantic); `valid` (B, T/2) is true on frames that are no padding."""
+        x = self.upper(heard, attention_mask=valid).last_hidden_state
         mean = masked_mean(x, valid)
         spread = masked_mean((x - mean[:, None]).square(), valid)
         return self.projection(torch.cat([mean, torch.sqrt(spread + 1e-5)], 1))
+
+    def forward(self, speech: Tensor) -> Tensor:
+        """(B, N) samples -> (B, semantic)."""
+        return self.understand(self.listen(speech))

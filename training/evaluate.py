@@ -95,7 +95,9 @@ def rest_figures(model: LipSyncModel) -> list[dict[str, Any]]:
     return rows
 
 
-def plot_clip(name: str, speech: Speech, motion: FaceMotion, reference: dict, found: dict, path: Path) -> None:  # type: ignore[type-arg]
+def plot_clip(
+    name: str, speech: Speech, motion: FaceMotion, reference: dict[str, Any], found: dict[str, Any], path: Path
+) -> None:
     """Waveform, lip opening of speaker and package, and the strongest weights."""
     figure, axes = plt.subplots(3, 1, figsize=(12, 7), sharex=True)
     axes[0].plot(np.arange(len(speech.samples)) / SAMPLE_RATE, speech.samples, lw=0.3)

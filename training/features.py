@@ -18,7 +18,7 @@ QUIETEST = 10.0**-6.5  # mean square (-65 dB full scale): quieter clips are not 
 FLOOR = 1e-4  # of the clip's level, per band: hides dither and codec noise
 
 
-def mel_scale(hertz: np.ndarray) -> np.ndarray:
+def mel_scale(hertz: np.ndarray | float) -> np.ndarray:
     """Slaney's mel scale (Auditory Toolbox): linear to 1 kHz, logarithmic above."""
     hertz = np.asarray(hertz, np.float64)
     return np.where(hertz < 1000, hertz * 3 / 200, 15 + 27 * np.log(np.maximum(hertz, 1000) / 1000) / np.log(6.4))
@@ -31,7 +31,7 @@ def mel_filters(bands: int, warp: float = 1.0) -> np.ndarray:
     appear higher.
     """
     frequency = np.arange(BINS) * SAMPLE_RATE / 512 * warp
-    edges = np.linspace(*mel_scale(np.array([LOWEST, HIGHEST])), bands + 2)
+    edges = np.linspace(mel_scale(LOWEST), mel_scale(HIGHEST), bands + 2)
     mel = mel_scale(frequency)[None]
     rise = (mel - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - mel) / (edges[2:] - edges[1:-1])[:, None]

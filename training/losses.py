@@ -13,6 +13,7 @@ from .model import Prediction
 
 BILABIAL = torch.tensor([PHONES.index(phone) for phone in ("P", "B", "M")])
 _APERTURE = MEASURES.index("aperture")
+PRESSED = -1.5  # mm of opening below the neutral face, whose lips are 1.84 mm apart; at rest they are 1.1 mm closer
 
 
 class LipLoss(nn.Module):
@@ -21,14 +22,15 @@ class LipLoss(nn.Module):
     weights      mean squared error of the blendshape weights, times 30 (so that .1 off costs .3)
     face, lips   mean squared vertex error over the moving face and over the lips
     measures     smooth L1 of aperture, width, protrusion and jaw
-    closure      on p b m frames: how far the lips are open beyond the target, squared (a mouth 2 mm open on a p is
-                 an error people see; 2 mm too wide on an a is not)
+    closure      where the target's lips are pressed together (p b m): how far they are open beyond it, squared (a mouth
+                 2 mm open on a p is an error people see; 2 mm too wide on an a is not)
     velocity     the same measures' change per frame (20 ms), smooth L1
     phones       cross entropy, auxiliary
     """
 
-    def __init__(self, geometry: LipGeometry) -> None:
+    def __init__(self, geometry: LipGeometry, phone_weight: float = 1.0, closure_weight: float = 0.3) -> None:
         super().__init__()
+        self.phone_weight, self.closure_weight = phone_weight, closure_weight
         self.register_buffer("measures", torch.tensor(geometry.measures), persistent=False)
         self.register_buffer("lip_factor", torch.tensor(geometry.lip_factor), persistent=False)
         self.register_buffer("face_factor", torch.tensor(geometry.face_factor), persistent=False)
@@ -36,15 +38,16 @@ class LipLoss(nn.Module):
         self.lip_factor: Tensor
         self.face_factor: Tensor
 
-    def motion(self, weights: Tensor, target: Tensor, phones: Tensor, known: Tensor) -> dict[str, Tensor]:
-        """Terms for one pass: weights and target (B, T, K), phones and known (B, T)."""
+    def motion(self, weights: Tensor, target: Tensor, known: Tensor) -> dict[str, Tensor]:
+        """Terms for one pass: weights and target (B, T, K), known (B, T)."""
         valid = known.to(weights.dtype)
         count = valid.sum().clamp(min=1)
         error = weights - target
         measure = error @ self.measures
         pairs = valid[:, 1:] * valid[:, :-1]
         velocity = measure[:, 1:] - measure[:, :-1]
-        shut = torch.isin(phones, BILABIAL.to(phones.device)).to(weights.dtype) * valid
+        # Where the rules press the lips together; the phone's own frames begin later and end in the release.
+        shut = ((target @ self.measures)[..., _APERTURE] < PRESSED).to(weights.dtype) * valid
         open_by = functional.relu(measure[..., _APERTURE])
 
         def mean(x: Tensor) -> Tensor:
@@ -56,7 +59,7 @@ class LipLoss(nn.Module):
             "lips": 0.3 * mean((error @ self.lip_factor).square().sum(-1)),
             "measures": 0.3
             * mean(functional.smooth_l1_loss(measure, torch.zeros_like(measure), reduction="none").mean(-1)),
-            "closure": 0.3 * (open_by.square() * shut).sum() / shut.sum().clamp(min=1),
+            "closure": self.closure_weight * (open_by.square() * shut).sum() / shut.sum().clamp(min=1),
             "velocity": 1.0
             * (
                 functional.smooth_l1_loss(velocity, torch.zeros_like(velocity), beta=0.3, reduction="none").mean(-1)
@@ -67,8 +70,8 @@ class LipLoss(nn.Module):
 
     def forward(self, prediction: Prediction, target: Tensor, phones: Tensor, known: Tensor) -> dict[str, Tensor]:
         """All terms, on the last Jacobi pass; "total" is the one to minimise."""
-        terms = self.motion(prediction.weights[-1], target, phones, known)
-        terms["phones"] = 0.5 * functional.cross_entropy(
+        terms = self.motion(prediction.weights[-1], target, known)
+        terms["phones"] = self.phone_weight * functional.cross_entropy(
             prediction.phones.flatten(0, 1), phones.flatten(), ignore_index=NO_PHONE, label_smoothing=0.05
         )
         terms["total"] = torch.stack(list(terms.values())).sum()

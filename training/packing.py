@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -171,6 +172,6 @@ def _pack_sound(abouts: list[dict[str, Any]], folder: Path, cache: Path, real: P
 
 def _save(path: Path, array: np.ndarray) -> None:
     """Write an array whole or not at all."""
-    part = path.with_name(path.name + ".part.npy")
+    part = path.with_name(f"{path.name}.{os.getpid()}.npy")  # two runs may pack the same shard
     np.save(part, array)
     part.replace(path)

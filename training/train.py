@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
@@ -99,7 +99,7 @@ def forward_loss(network: nn.Module, losses: LipLoss, batch: Batch, filters: Ten
     semantic = batch.semantic if batch.semantic.shape[1] else None
     if semantic is not None:
         keep = (torch.rand(len(semantic), 1, device=semantic.device) > 0.15).to(semantic.dtype)
-        semantic = (semantic + 0.2 * torch.randn_like(semantic)) * keep
+        semantic = (semantic + 0.05 * torch.randn_like(semantic)) * keep
     prediction = network(batch.speech, batch.style, semantic, filters[batch.warp], batch.mask)
     terms: dict[str, Tensor] = losses(prediction, batch.weights, batch.phones, batch.known)
     return terms
@@ -151,7 +151,7 @@ def train(
         optimiser.load_state_dict(state["optimiser"])
         step, before = state["step"], state["elapsed"]
     network, optimiser = accelerator.prepare(network, optimiser)
-    losses = LipLoss(lip_geometry(corpus.names)).to(accelerator.device)
+    losses = LipLoss(lip_geometry(corpus.names), config.phone_weight, config.closure_weight).to(accelerator.device)
     filters = warped_filters(config.bands).to(accelerator.device)
     stream = BatchStream(ExampleMaker(corpus, config, semantics=semantics), config, step, accelerator.process_index)
     writer, watched = SummaryWriter(str(run)), development_clips(corpus, 40)
@@ -239,7 +239,17 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=float, default=3.0, help="minutes between evaluations")
-    for field in ("minutes", "rate", "crop", "real_share", "ema", "dropout", "nonspeech_share"):
+    for field in (
+        "minutes",
+        "rate",
+        "crop",
+        "real_share",
+        "ema",
+        "dropout",
+        "nonspeech_share",
+        "phone_weight",
+        "closure_weight",
+    ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=float)
     for field in ("steps", "seed", "batch", "hidden", "layers", "semantic", "passes"):
         parser.add_argument(f"--{field}", type=int)
@@ -251,8 +261,9 @@ def main() -> None:
         given["semantic"] = 0
     config = profile(options["profile"], **given)
     torch.set_num_threads(options["threads"])
-    corpus = load_corpus(options["cache"], options["real"])
-    semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        corpus = load_corpus(options["cache"], options["real"])
+        semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
     train(config, corpus, options["folder"], semantics, options["initial"], options["processes"], options["every"])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Train the Wav2Sem branch: `python -m training.wav2sem --initial training/runs/mel/last.pt --folder training/runs/wav2sem`.
+"""Train the Wav2Sem branch: `python -m training.wav2sem --initial training/runs/phones/last.pt`.
 
 The published Wav2Sem (CVPR 2025) regresses BERT's CLS vector with a bare L1 loss and ends near one constant vector.
 Here the target is the sentence embedding of the transcript (all-MiniLM-L6-v2), centred and whitened on the training
@@ -23,13 +23,11 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from . import augment
 from .config import FPS, HOP, Config, profile
 from .encoder import Wav2Sem
 from .packing import Clip, Corpus, load_corpus
 
 LONGEST = 12.0  # seconds: longer clips are not trained on
-BATCH_SECONDS = 160.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def collapse_ratio(heard: np.ndarray, meant: np.ndarray) -> float:
 
 
 def retrieval(heard: np.ndarray, meant: np.ndarray, texts: list[str]) -> dict[str, float]:
-    """How often the right text is nearest (cosine) among all different texts, among five nearest, and the median rank."""
+    """How often the right text is nearest (cosine) or among the five nearest of all different texts; median rank."""
     different = sorted(set(texts))
     column = {text: j for j, text in enumerate(different)}
     answers = np.stack([meant[texts.index(text)] for text in different])
@@ -117,18 +115,56 @@ def retrieval(heard: np.ndarray, meant: np.ndarray, texts: list[str]) -> dict[st
     }  # fmt: skip
 
 
-def length_batches(corpus: Corpus, clips: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """Clips in batches of similar length, at least 32 and about BATCH_SECONDS long, in random order."""
-    lengths = np.array([corpus.clips[i].frames / FPS for i in clips])
-    order = clips[np.argsort(lengths * random.uniform(0.9, 1.1, len(lengths)))]
-    batches, start = [], 0
-    while start < len(order):
-        longest = corpus.clips[order[start]].frames / FPS
-        count = max(32, int(BATCH_SECONDS / max(longest, 0.5)))
-        batches.append(order[start : start + min(count, 96)])
-        start += min(count, 96)
-    random.shuffle(batches)
-    return [batch for batch in batches if len(batch) >= 16]
+@dataclass(frozen=True)
+class Features:
+    """What the frozen encoder hears in every clip, 25 Hz: float16 (frames, hidden) and the first frame of each clip."""
+
+    frames: np.ndarray
+    first: np.ndarray
+
+    def batch(self, clips: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Features of some clips, padded (B, T, hidden), and which frames are sound (B, T)."""
+        lengths = (self.first[clips + 1] - self.first[clips]).astype(int)
+        heard = np.zeros((len(clips), lengths.max(), self.frames.shape[1]), np.float32)
+        for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+            heard[row, :length] = self.frames[self.first[clip] : self.first[clip] + length]
+        return torch.from_numpy(heard), torch.from_numpy(np.arange(lengths.max())[None] < lengths[:, None])
+
+
+@torch.no_grad()
+def clip_features(network: Wav2Sem, corpus: Corpus, cache: Path) -> Features:
+    """The frozen part's output for the whole corpus, computed once per encoder and kept in the cache."""
+    weights = b"".join(value.numpy().tobytes() for value in network.audio_encoder.state_dict().values())
+    path = cache / f"heard_{hashlib.sha256(weights + corpus.key.encode()).hexdigest()[:12]}.npy"
+    lengths = np.array([(clip.frames + 1) // 2 for clip in corpus.clips])
+    first = np.concatenate([[0], np.cumsum(lengths)])
+    if not path.exists():
+        hidden = network.upper.layer_norm.normalized_shape[0]
+        part = path.with_suffix(".part.npy")
+        frames = np.lib.format.open_memmap(part, "w+", np.float16, (int(first[-1]), hidden))
+        network.eval()
+        for clips in tqdm(np.array_split(np.argsort(lengths), max(1, len(lengths) // 16)), "listening", mininterval=5):
+            speech, valid = stack([corpus.clips[i].speech() for i in clips])
+            with torch.autocast("cpu", torch.bfloat16):
+                heard = network.listen(speech, valid).float().numpy()
+            for row, clip in enumerate(clips):
+                frames[first[clip] : first[clip + 1]] = heard[row, : lengths[clip]]
+        frames.flush()
+        part.replace(path)
+    return Features(np.load(path, mmap_mode="r"), first)
+
+
+@torch.no_grad()
+def encode_clips(network: Wav2Sem, features: Features, clips: np.ndarray) -> np.ndarray:
+    """Sentence vectors (n, S) of whole clips."""
+    network.eval()
+    order = np.argsort(np.diff(features.first)[clips])
+    parts = []
+    for rows in np.array_split(order, max(1, len(order) // 48)):
+        heard, valid = features.batch(clips[rows])
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(network.understand(heard, valid).float().numpy())
+    return np.concatenate(parts)[np.argsort(order)]
 
 
 def stack(sounds: list[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -141,18 +177,11 @@ def stack(sounds: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(speech), torch.from_numpy(valid)
 
 
-@torch.no_grad()
-def encode_clips(network: Wav2Sem, corpus: Corpus, clips: np.ndarray) -> np.ndarray:
-    """Sentence vectors (n, S) of whole clips, one batch of equal cost at a time."""
-    network.eval()
-    vectors = np.zeros((len(clips), network.projection[-1].out_features), np.float32)
-    order = np.argsort([corpus.clips[i].frames for i in clips])
-    for start in tqdm(range(0, len(order), 16), "sentence vectors", mininterval=5):
-        rows = order[start : start + 16]
-        speech, valid = stack([corpus.clips[i].speech() for i in clips[rows]])
-        with torch.autocast("cpu", torch.bfloat16):
-            vectors[rows] = network(speech, valid=valid).float().numpy()
-    return vectors
+def length_batches(lengths: np.ndarray, random: np.random.Generator, size: int = 64) -> list[np.ndarray]:
+    """Positions in `lengths`, in batches of similar length, in random order."""
+    order = np.argsort(lengths * random.uniform(0.8, 1.25, len(lengths)))
+    batches = np.array_split(order, max(1, len(order) // size))
+    return [batches[i] for i in random.permutation(len(batches))]
 
 
 def sentence_vectors(checkpoint: Path, corpus: Corpus, cache: Path) -> np.ndarray:
@@ -160,7 +189,8 @@ def sentence_vectors(checkpoint: Path, corpus: Corpus, cache: Path) -> np.ndarra
     key = hashlib.sha256(checkpoint.read_bytes() + corpus.key.encode()).hexdigest()[:12]
     path = cache / f"semantic_{key}.npy"
     if not path.exists():
-        np.save(path, encode_clips(load_wav2sem(checkpoint), corpus, np.arange(len(corpus.clips))))
+        network = load_wav2sem(checkpoint)
+        np.save(path, encode_clips(network, clip_features(network, corpus, cache), np.arange(len(corpus.clips))))
     return np.asarray(np.load(path))
 
 
@@ -172,9 +202,15 @@ def load_wav2sem(checkpoint: str | Path) -> Wav2Sem:
     return network.eval()
 
 
-def train_wav2sem(config: Config, corpus: Corpus, cache: Path, run: Path, initial: Path | None) -> Wav2Sem:
-    """Train for config.minutes; writes wav2sem.pt and retrieval.json into `run`."""
-    run.mkdir(parents=True, exist_ok=True)
+def sentence_whitening(checkpoint: str | Path) -> Whitening:
+    """The map from text embeddings into the space of the sentence vectors."""
+    state = torch.load(checkpoint, weights_only=True)
+    return Whitening(state["mean"].numpy(), state["components"].numpy())
+
+
+def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, initial: Path) -> Wav2Sem:
+    """Train for config.minutes on top of the encoder in `initial`; writes wav2sem.pt and retrieval.json."""
+    folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
     sets = {split: usable_clips(corpus, split) for split in ("train", "dev", "test")}
@@ -182,69 +218,77 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, run: Path, initia
     raw = {split: embed_texts(found, cache) for split, found in texts.items()}
     whitening = Whitening.fit(raw["train"][np.unique(texts["train"], return_index=True)[1]], config.semantic)
     meant = {split: whitening(vectors).astype(np.float32) for split, vectors in raw.items()}
-    row = {int(clip): i for i, clip in enumerate(sets["train"])}
     network = Wav2Sem(config)
-    if initial:
-        found = torch.load(initial, weights_only=True)["average"]
-        own = network.state_dict()
-        network.load_state_dict({k: v for k, v in found.items() if k in own and own[k].shape == v.shape}, strict=False)
+    state = torch.load(initial, weights_only=True)
+    found = state.get("average", state["network"])  # a lip network's averaged parameters, or an earlier branch
+    parts = ("audio_encoder.", "upper.", "projection.")
+    network.load_state_dict({k: v for k, v in found.items() if k.startswith(parts)}, strict=False)
+    features = clip_features(network, corpus, cache)
+    _fit(network, config, features, sets["train"], texts["train"], torch.from_numpy(meant["train"]), random)
+    state = {
+        "config": config.to_dict(), "network": network.state_dict(),
+        "mean": torch.tensor(whitening.mean), "components": torch.tensor(whitening.components),
+    }  # fmt: skip
+    torch.save(state, folder / "wav2sem.pt")
+    report: dict[str, object] = {
+        "minutes": config.minutes,
+        "clips": len(sets["train"]),
+        "texts": len(set(texts["train"])),
+    }
+    known = set(texts["train"])
+    for split in ("dev", "test"):
+        fresh = [i for i, text in enumerate(texts[split]) if text not in known]
+        if fresh:
+            heard, aims = encode_clips(network, features, sets[split][fresh]), meant[split][fresh]
+            report[split] = {
+                **retrieval(heard, aims, [texts[split][i] for i in fresh]),
+                "collapse_ratio": collapse_ratio(heard, aims),
+                "correlation": float(np.corrcoef(heard.ravel(), aims.ravel())[0, 1]),
+            }
+    (folder / "retrieval.json").write_text(json.dumps(report, indent=1))
+    tqdm.write(json.dumps(report))
+    return network
+
+
+def _fit(
+    network: Wav2Sem, config: Config, features: Features, clips: np.ndarray, texts: list[str], meant: Tensor,
+    random: np.random.Generator,
+) -> None:  # fmt: skip
+    """Train the upper part; the lower one stays as it is, so its output was computed once."""
     temperature = torch.nn.Parameter(torch.tensor(2.6))
-    groups = [
-        {"params": list(network.audio_encoder.parameters()), "scale": 0.5 if initial else 1.0},
-        {"params": [*network.projection.parameters(), temperature], "scale": 1.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=1e-9, weight_decay=0.02, betas=(0.9, 0.98))
-    voices = [
-        corpus.clips[i].speech() for i in random.choice(sets["train"], min(40, len(sets["train"])), replace=False)
-    ]
-    bank = augment.NoiseBank(random, voices)
-    started, step = time.monotonic(), 0
+    parameters = [*network.upper.parameters(), *network.projection.parameters(), temperature]
+    optimiser = torch.optim.AdamW(parameters, lr=1e-9, weight_decay=0.05, betas=(0.9, 0.98))
+    number = np.unique(texts, return_inverse=True)[1]
+    lengths = np.diff(features.first)[clips]
+    started, step, progress = time.monotonic(), 0, 0.0
     bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=5)
     network.train()
-    progress = 0.0
     while progress < 1:
-        for batch in length_batches(corpus, sets["train"], random):
+        for rows in length_batches(lengths, random):
             progress = step / config.steps if config.steps else (time.monotonic() - started) / (config.minutes * 60)
             if progress >= 1:
                 break
             for group in optimiser.param_groups:
                 warm = min(1.0, (progress + 1e-3) / 0.05)
-                group["lr"] = config.rate * group["scale"] * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress)))
-            sounds = [corpus.clips[i].speech() for i in batch]
-            sounds = [augment.degrade(random, x, bank) if random.random() < 0.5 else x for x in sounds]
-            speech, valid = stack(sounds)
-            target = torch.from_numpy(meant["train"][[row[int(i)] for i in batch]])
-            words = [texts["train"][row[int(i)]] for i in batch]
-            same = torch.tensor([[a == b and i != j for j, b in enumerate(words)] for i, a in enumerate(words)])
-            with torch.autocast("cpu", torch.bfloat16):
-                heard = network(speech, valid=valid).float()
-            loss = contrastive_loss(heard, target, same, temperature.clamp(max=4)) + 0.5 * functional.mse_loss(
-                heard, target
+                group["lr"] = config.rate * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * progress)))
+            heard, valid = features.batch(clips[rows])
+            heard = heard + 0.2 * torch.randn_like(heard)  # stands for noise and other voices
+            valid = valid & (torch.rand(valid.shape) > 0.1)
+            same = torch.from_numpy(number[rows][:, None] == number[rows][None]) & ~torch.eye(
+                len(rows), dtype=torch.bool
             )
+            with torch.autocast("cpu", torch.bfloat16):
+                vectors = network.understand(heard, valid).float()
+            loss = contrastive_loss(vectors, meant[rows], same, temperature.clamp(max=4))
+            loss = loss + functional.mse_loss(vectors, meant[rows])
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             optimiser.zero_grad()
             step += 1
             bar.n = round(100 * progress)
-            bar.set_postfix_str(f"step {step}, loss {float(loss):.3f}")
-    torch.save({"config": config.to_dict(), "network": network.state_dict()}, run / "wav2sem.pt")
-    report: dict[str, object] = {"steps": step, "minutes": round((time.monotonic() - started) / 60, 2)}
-    known = set(texts["train"])
-    for split in ("dev", "test"):
-        fresh = [i for i, text in enumerate(texts[split]) if text not in known]
-        if len(fresh) < 8:
-            continue
-        heard_vectors = encode_clips(network, corpus, sets[split][fresh])
-        aims = meant[split][fresh]
-        report[split] = {
-            **retrieval(heard_vectors, aims, [texts[split][i] for i in fresh]),
-            "collapse_ratio": collapse_ratio(heard_vectors, aims),
-            "correlation": float(np.corrcoef(heard_vectors.ravel(), aims.ravel())[0, 1]),
-        }
-    (run / "retrieval.json").write_text(json.dumps(report, indent=1))
-    tqdm.write(json.dumps(report))
-    return network
+            bar.set_postfix_str(f"step {step}, loss {float(loss.detach()):.3f}")
+    bar.close()
 
 
 def main() -> None:
@@ -253,7 +297,12 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("training/runs/wav2sem"))
     parser.add_argument("--cache", type=Path, default=Path("training/cache"))
     parser.add_argument("--real", type=Path, default=Path("../shared/speech/real"))
-    parser.add_argument("--initial", type=Path, help="a network that already hears phones (training.train)")
+    parser.add_argument(
+        "--initial",
+        type=Path,
+        required=True,
+        help="a network that hears phones (training.train), or wav2sem.pt to go on",
+    )
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, default=9.0)
     parser.add_argument("--steps", type=int, default=0)

@@ -14,7 +14,7 @@ pytest.importorskip("onnx")
 from inference import LipSyncModel, Speech  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
-from training.export import export_package, parity  # noqa: E402
+from training.export import amplify, export_package, parity  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 
 NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthFunnel")
@@ -56,3 +56,14 @@ def test_the_sentence_vector_reaches_the_lips(tmp_path: Path) -> None:
     difference = (with_vector - without).detach()
     assert float(difference.abs().max()) > 1e-3
     assert torch.allclose(difference, difference[:, :1].expand_as(difference), atol=1e-5)  # the same on every frame
+
+
+def test_gain_enlarges_motion_and_leaves_the_loop_alone() -> None:
+    network, _ = networks(0)
+    decoder, memory, style = network.decoder, torch.randn(1, 9, 16), torch.eye(4)[:1]
+    rest = np.array([0.1, 0.0, 0.3, 0.2], np.float32)
+    before = decoder.loop(memory, style)
+    amplify(decoder, rest, 1.3)
+    assert torch.allclose(
+        decoder.loop(memory, style), torch.tensor(rest) + 1.3 * (before - torch.tensor(rest)), atol=1e-5
+    )
