@@ -17,6 +17,7 @@ from .arkit import arkit_view
 from .errors import LipSyncError
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .motion import write_motion
+from .session import PROVIDERS
 from .speech import read_speech
 
 
@@ -51,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         "--longest", type=_seconds, metavar="SECONDS",
         help="longest stretch before the decoder starts afresh at a pause, or inf for never (default: the model's own)",
     )  # fmt: skip
+    parser.add_argument(
+        "--device",
+        choices=("AUTO", *PROVIDERS),
+        default="CPU",
+        help="what runs the model; AUTO: the fastest that works",
+    )
     parser.add_argument("--arkit", action="store_true", help="show a vertex model's motion as ARKit blendshapes")
     parser.add_argument(
         "--tolerance", type=float, default=0.0, metavar="MM",
@@ -71,7 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     began = time.perf_counter()
     try:
         speech = read_speech(options.speech)
-        motion = LipSyncModel.load(options.model).run(speech, options.style, _report, longest=options.longest)
+        model = LipSyncModel.load(options.model, options.device)
+        if model.encoder.note:
+            print(model.encoder.note, file=sys.stderr)
+        motion = model.run(speech, options.style, _report, longest=options.longest)
         residual = {}
         if options.arkit and motion.kind == "vertices":
             view = arkit_view(motion, options.tolerance / 1000)

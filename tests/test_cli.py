@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import ROOT
+from toy_package import decoder_arrays, make_toy_package, write_json
 
 from inference.__main__ import main
 
@@ -59,3 +60,22 @@ def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(wrong)
     assert caught.value.code == 2
+
+
+def test_vertex_model_as_arkit(tmp_path: Path, babble: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = make_toy_package(tmp_path / "toy")
+    arrays = decoder_arrays(outputs=3 * 5023)
+    for name in ("vertice_map_r.weight", "vertice_map_r.bias", "vertice_map.weight"):
+        arrays[name] *= 0.01
+    np.savez(folder / "decoder.npz", **arrays)
+    write_json(folder, output={"kind": "vertices"})
+    soundfile.write(tmp_path / "speech.wav", babble, 16000)
+    common = [str(tmp_path / "speech.wav"), "--model", str(folder), "--vertices", "-o"]
+    assert main([*common, str(tmp_path / "plain.npz"), "--device", "COREML", "--longest", "inf"]) == 0
+    assert capsys.readouterr().err.startswith("The model runs on the CPU")
+    assert main([*common, str(tmp_path / "arkit.npz"), "--arkit"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["residual_largest_mm"] > summary["residual_rms_mm"] > 0
+    with np.load(tmp_path / "plain.npz") as plain, np.load(tmp_path / "arkit.npz") as arkit:
+        assert "jawOpen" in arkit["names"] and "residual_00" in arkit["names"]
+        np.testing.assert_allclose(plain["offsets"], arkit["offsets"], atol=1e-6)
