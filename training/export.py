@@ -38,8 +38,10 @@ HALF_TOLERANCE_MM = 0.1  # at any vertex, what float16 storage may move
 
 ATTRIBUTION = [
     "LibriSpeech ASR corpus, V. Panayotov, G. Chen, D. Povey, S. Khudanpur, CC BY 4.0",
-    "CMU AN4 database, Carnegie Mellon University (see LICENSE)",
+    "AN4 database, Carnegie Mellon University, BSD-like licence of cmusphinx/an4",
     "Asterisk prompts, Italian by Carlo Flora and Russian by Maxim Topal, CC BY 3.0",
+    "Mycroft Precise community data, public domain",
+    "Samples of Microsoft's cognitive-services-speech-sdk, MIT",
     "ICT Face Model Light, USC Institute for Creative Technologies, MIT (blendshape deltas)",
     "FLAME 2023 Open, Max Planck Institute for Intelligent Systems, CC BY 4.0 (topology)",
     "all-MiniLM-L6-v2, sentence-transformers, Apache-2.0 (training target of Wav2Sem)",
