@@ -22,7 +22,8 @@ def hum(random: np.random.Generator, count: int) -> np.ndarray:
     base = random.choice([50.0, 60.0, random.uniform(70, 400)]) * (1 + 0.002 * np.sin(time * random.uniform(0.5, 5)))
     phase = 2 * np.pi * np.cumsum(base) / SAMPLE_RATE
     harmonics = range(1, int(random.integers(2, 12)))
-    return unit_power(sum(random.uniform(0.1, 1) / k * np.sin(k * phase + random.uniform(0, 6)) for k in harmonics))
+    partials = [random.uniform(0.1, 1) / k * np.sin(k * phase + random.uniform(0, 6)) for k in harmonics]
+    return unit_power(np.sum(partials, axis=0))
 
 
 def music(random: np.random.Generator, count: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from .config import STYLES
 from .geometry import MEASURES, LipGeometry, lip_geometry
-from .losses import BILABIAL
+from .losses import PRESSED
 from .model import FaceFormer
 from .packing import Corpus, load_corpus
 from .train import CACHE, REAL_SPEECH, load_network
@@ -31,8 +31,10 @@ FIGURES = ("lip_mm", "aperture_r", "shut_mm")
 def clip_figures(
     network: FaceFormer, corpus: Corpus, index: int, vector: np.ndarray, geometry: LipGeometry
 ) -> tuple[float, float, float]:
-    """Lip error (mm, root mean square over lip vertices and frames), correlation of the opening, and mean opening beyond
-    the target on p b m (mm; nan without one) of one clip in the neutral style.
+    """Figures of one clip in the neutral style, in the order of FIGURES.
+
+    Lip error: root mean square over lip vertices and frames (mm). Correlation of the opening. Mean opening beyond the
+    target's where that presses the lips together (mm; nan where it never does).
     """
     clip = corpus.clips[index]
     assert clip.weights is not None
@@ -40,7 +42,7 @@ def clip_figures(
     found = network(torch.tensor(clip.speech())[None], style, torch.tensor(vector)[None]).weights[-1][0].clamp(0, 1)
     error = found.numpy() - clip.weights[0].astype(np.float32)
     opening = geometry.measures[:, MEASURES.index("aperture")]
-    shut = np.isin(clip.phones, BILABIAL.numpy())
+    shut = clip.weights[0].astype(np.float32) @ opening < PRESSED
     return (
         float(np.sqrt(np.square(error @ geometry.lip_factor).sum(1).mean())),
         float(np.corrcoef(found.numpy() @ opening, clip.weights[0].astype(np.float32) @ opening)[0, 1]),
@@ -53,7 +55,8 @@ def bootstrap(difference: np.ndarray, draws: int = 2000) -> tuple[float, float, 
     difference = difference[np.isfinite(difference)]
     random = np.random.default_rng(0)
     means = difference[random.integers(0, len(difference), (draws, len(difference)))].mean(1)
-    return float(difference.mean()), *(float(end) for end in np.quantile(means, (0.025, 0.975)))
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(difference.mean()), float(low), float(high)
 
 
 def compare(

@@ -39,7 +39,7 @@ def load_scorer(folder: Path) -> ModuleType:
         raise FileNotFoundError(f"{path} is no Python module.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.ROOT = str(folder)
+    vars(module)["ROOT"] = str(folder)
     return module
 
 

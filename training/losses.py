@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .config import NO_PHONE, PHONES
+from .config import NO_PHONE
 from .geometry import MEASURES, LipGeometry
 from .model import Prediction
 
-BILABIAL = torch.tensor([PHONES.index(phone) for phone in ("P", "B", "M")])
 _APERTURE = MEASURES.index("aperture")
 PRESSED = -1.5  # mm of opening below the neutral face, whose lips are 1.84 mm apart; at rest they are 1.1 mm closer
 

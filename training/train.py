@@ -29,7 +29,7 @@ from tqdm import tqdm
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, Config, profile
 from .geometry import MEASURES, lip_geometry
-from .losses import BILABIAL, LipLoss
+from .losses import PRESSED, LipLoss
 from .model import FaceFormer, count_parameters
 from .packing import Corpus, load_corpus
 from .wav2sem import sentence_vectors
@@ -59,7 +59,7 @@ def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: 
     """Figures on whole development clips, neutral style, without augmentation.
 
     phone_accuracy over labelled frames; aperture_r: correlation of the opening with the target's, over all frames;
-    aperture_mm: its mean absolute error; shut_mm: mean opening beyond the target's on p b m frames.
+    aperture_mm: its mean absolute error; shut_mm: mean opening beyond the target's where that is shut.
     """
     network.eval()
     measures = torch.tensor(lip_geometry(corpus.names).measures)[:, MEASURES.index("aperture")]
@@ -74,7 +74,7 @@ def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: 
         right.append((prediction.phones[0].argmax(-1) == phones)[known])
         opening.append(prediction.weights[-1][0].clamp(0, 1) @ measures)
         wanted.append(torch.tensor(np.array(clip.weights[0], np.float32)) @ measures)
-        shut.append(torch.isin(phones, BILABIAL))
+        shut.append(wanted[-1] < PRESSED)
     a, b, c = torch.cat(opening), torch.cat(wanted), torch.cat(shut)
     network.train()
     return {
