@@ -80,6 +80,7 @@ lint: .venv/lint.stamp
 	.venv/lint/bin/ruff check .
 	.venv/lint/bin/ruff format --check .
 	.venv/lint/bin/mypy inference operators panels training benchmarks demo bake.py
+	.venv/lint/bin/mypy release/*.py
 
 format: .venv/lint.stamp
 	.venv/lint/bin/ruff check --fix .

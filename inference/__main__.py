@@ -15,8 +15,9 @@ from pathlib import Path
 
 from .arkit import arkit_view
 from .errors import LipSyncError
+from .interchange import write_json, write_live_link_csv
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
-from .motion import write_motion
+from .motion import FaceMotion, write_motion
 from .session import PROVIDERS
 from .speech import read_speech
 
@@ -44,7 +45,13 @@ def _seconds(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
     parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
-    parser.add_argument("-o", "--output", required=True, metavar="MOTION.npz", help="where the motion is written")
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="MOTION.npz",
+        help="where the motion is written: .npz, .csv (Live Link Face) or .json",
+    )
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--fps", type=_rate, help="frames per second (default: the model's own)")
     parser.add_argument("--style", help="speaker style (default: the model's own)")
@@ -72,6 +79,17 @@ def _report(fraction: float, stage: str) -> None:
         print(f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
 
 
+def _write(motion: FaceMotion, options: argparse.Namespace) -> None:
+    """In the form that the output's suffix names."""
+    suffix = Path(options.output).suffix.lower()
+    if suffix == ".csv":
+        write_live_link_csv(motion, options.output)
+    elif suffix == ".json":
+        write_json(motion, options.output)
+    else:
+        write_motion(motion, options.output, options.vertices, lambda part: _report(part, "Writing vertices"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
@@ -92,7 +110,7 @@ def main(arguments: list[str] | None = None) -> int:
             }
         if options.fps:
             motion = motion.at_rate(options.fps)
-        write_motion(motion, options.output, options.vertices, lambda part: _report(part, "Writing vertices"))
+        _write(motion, options)
     except LipSyncError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

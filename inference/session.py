@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ PROVIDERS = {
     "COREML": "CoreMLExecutionProvider",
     "CPU": "CPUExecutionProvider",
 }
+_RUNTIMES = frozenset(f"onnxruntime{kind}" for kind in ("", "-gpu", "-directml", "-openvino", "-rocm", "-training"))
 
 
 def _onnxruntime() -> Any:
@@ -26,8 +28,25 @@ def _onnxruntime() -> Any:
         raise RuntimeMissing(
             f"onnxruntime, which runs the model, cannot be loaded ({error}); reinstall the extension, "
             "and on Windows install the current Microsoft Visual C++ Redistributable."
+            + (f" {clash}" if (clash := runtime_clash()) else "")
         ) from error
     return onnxruntime
+
+
+def runtime_clash() -> str | None:
+    """One sentence when several onnxruntime packages lie over each other, as two extensions may bring them; else None.
+
+    All of them install into one folder, so that files of one replace files of the other.
+    """
+    found = {
+        dist.metadata["Name"].lower().replace("_", "-"): f"{dist.metadata['Name']} {dist.version}"
+        for dist in distributions()
+        if (dist.metadata["Name"] or "").lower().startswith("onnxruntime")
+    }
+    clashing = sorted(text for name, text in found.items() if name in _RUNTIMES)
+    if len(clashing) < 2:
+        return None
+    return f"Several extensions bring {' and '.join(clashing)}, which replace each other's files; keep one of them."
 
 
 def available_providers() -> tuple[str, ...]:
@@ -55,6 +74,7 @@ class Session:
             self._session = self._create()
         except Exception as error:
             self._recover(error)
+        self.note = self.note or runtime_clash()
 
     @property
     def inputs(self) -> dict[str, list[Any]]:

@@ -68,7 +68,8 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
     unknown = sorted({str(name) for line in lines for name in line} - set(COLUMNS))
     if unknown:
         raise JobListError(f"“{path.name}” has a column {unknown[0]!r}; known ones are {', '.join(COLUMNS)}.")
-    jobs, places = [], {}
+    jobs: list[BatchJob] = []
+    places: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         job = _job(number, line, defaults, folder)
         if not job.problem and job.output in places:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from wheels import LOCK, download, sha256
+from wheel_lock import LOCK, download, sha256
 
 _COMMON = ["soundfile==0.14.0", "soxr==1.1.0", "cffi==2.1.1", "pycparser==3.12"]
 _WINDOWS = {"win_amd64"}

@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from wheels import FLAVOURS, PYTHONS, ROOT, choose, fetch, read_lock
+from wheel_lock import FLAVOURS, PYTHONS, ROOT, choose, fetch, read_lock
 
 DIST = ROOT / "dist"
 LARGEST = 100_000_000  # bytes of a default package

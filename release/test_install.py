@@ -20,7 +20,7 @@ from pathlib import Path
 from random import Random
 
 from package import build
-from wheels import ROOT
+from wheel_lock import ROOT
 
 ID = "wav2sem_lipsync"
 PLATFORM = {"linux": "linux-x64", "win32": "windows-x64", "darwin": "macos-arm64"}[sys.platform]

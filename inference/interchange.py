@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Face motion for other programs: CSV in the layout of Live Link Face (Unreal Engine), and JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ModelError
+from .motion import FaceMotion
+
+# The order of Live Link Face's columns: ARKit's 52 blendshapes, then turns of head and eyes, which speech has not.
+_COLUMNS = (
+    "EyeBlinkLeft EyeLookDownLeft EyeLookInLeft EyeLookOutLeft EyeLookUpLeft EyeSquintLeft EyeWideLeft EyeBlinkRight "
+    "EyeLookDownRight EyeLookInRight EyeLookOutRight EyeLookUpRight EyeSquintRight EyeWideRight JawForward JawRight "
+    "JawLeft JawOpen MouthClose MouthFunnel MouthPucker MouthRight MouthLeft MouthSmileLeft MouthSmileRight "
+    "MouthFrownLeft MouthFrownRight MouthDimpleLeft MouthDimpleRight MouthStretchLeft MouthStretchRight MouthRollLower "
+    "MouthRollUpper MouthShrugLower MouthShrugUpper MouthPressLeft MouthPressRight MouthLowerDownLeft "
+    "MouthLowerDownRight MouthUpperUpLeft MouthUpperUpRight BrowDownLeft BrowDownRight BrowInnerUp BrowOuterUpLeft "
+    "BrowOuterUpRight CheekPuff CheekSquintLeft CheekSquintRight NoseSneerLeft NoseSneerRight TongueOut HeadYaw "
+    "HeadPitch HeadRoll LeftEyeYaw LeftEyePitch LeftEyeRoll RightEyeYaw RightEyePitch RightEyeRoll"
+)
+LIVE_LINK_COLUMNS = tuple(_COLUMNS.split(" "))
+
+
+def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
+    """Write one row per frame: Timecode (HH:MM:SS:FF.mmm, as the app does), BlendshapeCount and 61 values.
+
+    Shapes outside ARKit's 52 are left out. Raises ModelError when `motion` is not in blendshapes, OSError when the
+    place cannot be written; the file appears whole or not at all.
+    """
+    if motion.kind != "blendshapes":
+        raise ModelError("Live Link Face needs blendshapes; choose a model that has them, or write .npz.")
+    place = {name.lower(): column for column, name in enumerate(motion.names)}
+    values = np.zeros((len(motion.weights), len(LIVE_LINK_COLUMNS)))
+    for column, name in enumerate(LIVE_LINK_COLUMNS):
+        if name.lower() in place:
+            values[:, column] = motion.weights[:, place[name.lower()]]
+    beside = _beside(Path(path))
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["Timecode", "BlendshapeCount", *LIVE_LINK_COLUMNS])
+            for time, row in zip(motion.times, values, strict=True):
+                writer.writerow(
+                    [_timecode(time, motion.fps), len(LIVE_LINK_COLUMNS), *(f"{value:.6f}" for value in row)]
+                )
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(motion: FaceMotion, path: str | Path) -> None:
+    """Write {"fps", "start" (s), "names" (K), "weights" (T lists of K)}; raises OSError, whole or not at all."""
+    beside = _beside(Path(path))
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            weights = [[round(float(value), 6) for value in row] for row in motion.weights]
+            json.dump({"fps": motion.fps, "start": motion.start, "names": motion.names, "weights": weights}, file)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def _timecode(time: float, fps: float) -> str:
+    """Whole frames at the rounded rate and thousandths of a frame."""
+    frame = max(time, 0.0) * fps + 1e-6
+    rate = max(1, round(fps))
+    whole, part = divmod(frame, 1)
+    seconds, frames = divmod(int(whole), rate)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{frames:02d}.{int(part * 1000):03d}"

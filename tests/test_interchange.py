@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Face motion for other programs, and other programs' onnxruntime."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inference.errors import ModelError, RuntimeMissing
+from inference.interchange import LIVE_LINK_COLUMNS, write_json, write_live_link_csv
+from inference.motion import FaceMotion
+from inference.session import available_providers, runtime_clash
+
+
+def motion(kind: str = "blendshapes") -> FaceMotion:
+    weights = np.linspace(0, 1, 120 * 3, dtype=np.float32).reshape(120, 3)
+    return FaceMotion(60.0, 1.0, ("jawOpen", "mouthSmileLeft", "extra"), weights, np.zeros((3, 4, 3), np.float32), kind)
+
+
+def test_live_link_layout(tmp_path: Path) -> None:
+    write_live_link_csv(motion(), tmp_path / "face.csv")
+    with (tmp_path / "face.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(LIVE_LINK_COLUMNS) == len(set(LIVE_LINK_COLUMNS)) == 61
+    assert list(rows[0]) == ["Timecode", "BlendshapeCount", *LIVE_LINK_COLUMNS] and len(rows) == 120
+    assert [rows[i]["Timecode"] for i in (0, 1, 59, 60)] == [
+        "00:00:01:00.000", "00:00:01:01.000", "00:00:01:59.000", "00:00:02:00.000",
+    ]  # fmt: skip
+    assert [float(row["JawOpen"]) for row in rows] == pytest.approx(motion().weights[:, 0], abs=1e-6)
+    assert [float(row["MouthSmileLeft"]) for row in rows] == pytest.approx(motion().weights[:, 1], abs=1e-6)
+    assert {row["HeadYaw"] for row in rows} == {"0.000000"} and {row["BlendshapeCount"] for row in rows} == {"61"}
+
+
+def test_json_gives_the_same_numbers(tmp_path: Path) -> None:
+    write_json(motion(), tmp_path / "face.json")
+    data = json.loads((tmp_path / "face.json").read_text())
+    assert (data["fps"], data["start"], data["names"]) == (60.0, 1.0, ["jawOpen", "mouthSmileLeft", "extra"])
+    np.testing.assert_allclose(data["weights"], motion().weights, atol=1e-6)
+
+
+def test_only_blendshapes_go_to_live_link_and_nothing_half_written_stays(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="blendshapes"):
+        write_live_link_csv(motion("vertices"), tmp_path / "face.csv")
+    (tmp_path / "taken.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_json(motion(), tmp_path / "taken.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.json"]
+
+
+def test_another_onnxruntime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime_clash() is None
+    foreign = tmp_path / "onnxruntime_gpu-1.2.3.dist-info"
+    foreign.mkdir()
+    (foreign / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.2.3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert "onnxruntime-gpu 1.2.3" in str(runtime_clash())
+
+
+def test_onnxruntime_that_fails_to_load_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "onnxruntime").mkdir()
+    text = "raise ImportError('DLL load failed: A dynamic link library (DLL) initialization routine failed.')"
+    (tmp_path / "onnxruntime" / "__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(RuntimeMissing, match="Visual C\\+\\+ Redistributable"):
+        available_providers()
