@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Does the sentence vector help lips? `python -m training.controls CHECKPOINT --wav2sem CHECKPOINT`.
 
-One network, the same clips of people it never heard, five vectors: its own utterance's (what the package does), none,
+One network, the same held-out clips of real speakers, five vectors: its own utterance's (what the package does), none,
 one constant (the mean vector, which is all a collapsed Wav2Sem can offer), another utterance's, and the embedding of
 the true text. Differences come with a 95 % interval from a paired bootstrap over clips.
 """

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from inference import LipSyncModel, Speech  # noqa: E402
+from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
 from training.export import amplify, blend, export_package, parity  # noqa: E402
@@ -76,3 +77,10 @@ def test_blend_lies_between_two_stages() -> None:
     expected = first.audio_feature_map.weight.detach() + 0.25
     blend(first, second, 0.25)
     assert torch.allclose(first.audio_feature_map.weight, expected)
+
+
+def test_closures_are_counted_by_event() -> None:
+    gap = np.full(50, 8.0)
+    gap[10:13] = 0.5
+    phones = [[0.0, 0.2, "AA"], [0.2, 0.26, "P"], [0.26, 0.6, "AA"], [0.6, 0.7, "M"], [0.7, 1.0, "T"]]
+    assert closed_events(gap, 50.0, phones) == [True, False]
