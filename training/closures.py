@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Do the lips touch on p, b, m? `python -m training.closures vendored_models/wav2sem_small`: held-out clips by language.
+"""Do lips touch on p, b, m? `python -m training.closures vendored_models/wav2sem_small`: held-out clips by language.
 
 A labelled p, b or m counts as closed when the inner lips come within 2.5 mm between 30 ms before it and 30 ms after it.
 """
