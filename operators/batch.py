@@ -11,6 +11,7 @@ import csv
 import glob
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,8 +189,10 @@ class Batch:
 def _sweep(job: BatchJob) -> None:
     """Remove what a killed run left half-written beside the output (see command_line._save)."""
     place = Path(job.output)
-    for path in place.parent.glob(f".{glob.escape(place.stem)}.*.blend"):
-        if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdecimal():
+    # Blender itself writes to a name that ends in @ and renames.
+    left = re.compile(rf"\.{re.escape(place.stem)}\.\d+\.blend@?")
+    for path in place.parent.glob(f".{glob.escape(place.stem)}.*"):
+        if left.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 

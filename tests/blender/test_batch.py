@@ -74,6 +74,7 @@ def test_ended_in_the_middle(name: str, batch: list[str], tmp_path: Path) -> Non
     for path in (tmp_path / "out").glob("[0-9]*.blend"):
         assert path.read_bytes()[:4] in (b"BLEN", b"\x28\xb5\x2f\xfd")
     before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("[0-9]*.blend")}
+    (tmp_path / "out" / ".6.4711.blend@").touch()  # what Blender leaves when it is killed while it saves
     again = subprocess.run([*batch, "--resume"], capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 1
     statuses = [line["status"] for line in lines(again.stdout)]
