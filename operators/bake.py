@@ -56,7 +56,7 @@ def write(task: Task, result: Result) -> Report:
     problem = verify.problem(scene, obj, result.curves)
     return Report(
         sentence=_sentence(obj, result, problem),
-        notes=_notes(task, written, sound.elsewhere(scene)),
+        notes=_notes(task, written, (sound.elsewhere(scene), result.device_note)),
         moves=not problem,
         object=obj.name,
         action=written.action,
@@ -98,7 +98,7 @@ def _sentence(obj: bpy.types.Object, result: Result, problem: str) -> str:
     return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 
-def _notes(task: Task, written: animation.Written, elsewhere: str) -> tuple[str, ...]:
+def _notes(task: Task, written: animation.Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:
     notes = [f"Action “{written.action}”" + ("" if written.place == "action" else f" in the {written.place}") + "."]
     if written.replaced:
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
@@ -108,9 +108,7 @@ def _notes(task: Task, written: animation.Written, elsewhere: str) -> tuple[str,
         notes.append(f"Left to their drivers: {_listed(tuple(sorted(task.target.driven)))}.")
     if task.target.fit is not None and task.target.fit.warning:
         notes.append(task.target.fit.warning)
-    if elsewhere:
-        notes.append(elsewhere)
-    return tuple(notes)
+    return (*notes, *filter(None, remarks))
 
 
 def _listed(names: tuple[str, ...], most: int = 5) -> str:

@@ -48,12 +48,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """Face motion, with the curves for the mesh's keys and how long it took (seconds)."""
+    """Face motion, with the curves for the mesh's keys and how long it took (seconds).
+
+    device_note: one sentence when the model ran elsewhere than asked, else None.
+    """
 
     motion: FaceMotion
     curves: CurveSet
     speech_seconds: float
     compute_seconds: float
+    device_note: str | None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Task:
             motion = arkit_view(motion).motion
         curves = make_curves(self._for_mesh(motion), self.fps, self.start_frame, tolerance=self.options.tolerance)
         _stop_if(cancelled)
-        return Result(motion, curves, speech.duration, perf_counter() - began)
+        return Result(motion, curves, speech.duration, perf_counter() - began, model.encoder.note)
 
     def _for_mesh(self, motion: FaceMotion) -> FaceMotion:
         """`motion` over the keys of the mesh; columns of a key for both sides are averaged."""

@@ -10,7 +10,14 @@ from bpy.props import EnumProperty, StringProperty
 
 _PACKAGE = __package__.rpartition(".")[0]
 
-DEVICES = (("CPU", "CPU", "Run the model on the processor: works on every machine"),)
+# CPU first: the embedded model runs faster there than it takes to wake a GPU.
+DEVICES = (
+    ("CPU", "CPU", "The processor: works on every machine, and is the quickest for the embedded model"),
+    ("AUTO", "Automatic", "The fastest device that the installed onnxruntime offers, else the CPU"),
+    ("CUDA", "NVIDIA (CUDA)", "Needs the CUDA package of this extension; falls back to the CPU"),
+    ("DIRECTML", "Windows GPU (DirectML)", "Needs an onnxruntime with DirectML; falls back to the CPU"),
+    ("COREML", "Apple (Core ML)", "macOS only; falls back to the CPU"),
+)
 
 
 class LipSyncPreferences(bpy.types.AddonPreferences):

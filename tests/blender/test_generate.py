@@ -19,6 +19,8 @@ from heads import (
     motion_of,
     weights_at,
 )
+from wav2sem_lipsync.operators import generate_lipsync
+from wav2sem_lipsync.operators.properties import job_state
 
 EXACT = 2e-5  # metres
 RATES = {
@@ -153,3 +155,13 @@ def test_several_objects_may_share_the_mesh(settings: Any) -> None:
     moved = evaluated(twin, 13) - evaluated(twin, 500)
     assert np.abs(moved).max() > 1e-3
     np.testing.assert_allclose(evaluated(head, 13), evaluated(twin, 13))
+
+
+def test_a_device_that_is_not_there_is_named_and_the_cpu_used(
+    settings: Any, toy_folder: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = made_up_head()
+    monkeypatch.setattr(generate_lipsync, "device", lambda context: "DIRECTML")
+    assert generate() == {"FINISHED"}
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
+    assert "DIRECTML cannot be used" in job_state(bpy.context).details
