@@ -126,7 +126,9 @@ class LipSyncModel:
         if self.package.output_kind == "vertices":
             return np.append(hidden, np.ones((len(hidden), 1)), axis=1).astype(np.float32)
         output = hidden @ self.decoder.output_weight.T + self.decoder.output_bias
-        return output.clip(0.0, 1.0).astype(np.float32)
+        weights = output.clip(0.0, 1.0).astype(np.float32)
+        closure = self.package.closure
+        return closure.firm(weights, self.names, self.basis) if closure else weights
 
 
 def _blendshapes(package: ModelPackage) -> tuple[tuple[str, ...], np.ndarray]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from .closure import CLOSING_SHAPE, Closure
 from .errors import ModelError
 from .windows import LONGEST
 
@@ -56,6 +57,7 @@ class ModelPackage:
     heads: int
     memory_per_frame: int
     lip_vertices: tuple[int, ...]
+    closure: Closure | None
     files: dict[str, str]
     encoder_kind: str = "frames"
     kernels: tuple[int, ...] = ()
@@ -190,6 +192,10 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
     lips = data.get("lip_vertices", [])
     if not isinstance(lips, list) or not all(isinstance(i, int) and 0 <= i < vertices for i in lips):
         raise fail("has no usable “lip_vertices”")
+    names = texts(output, "names", least=1) if kind == "blendshapes" else ()
+    closure = _closure(data["closure"], names, vertices) if data.get("closure") is not None else None
+    if closure is None and data.get("closure") is not None:
+        raise fail("has no usable “closure”")
     return ModelPackage(
         folder=folder,
         id=field(data, "id", str),
@@ -202,13 +208,14 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         normalise=field(data, "normalise", str, lambda v: v in ("none", "unit-variance")),
         topology=topology,
         output_kind=kind,
-        output_names=texts(output, "names", least=1) if kind == "blendshapes" else (),
+        output_names=names,
         styles=styles,
         default_style=field(data, "default_style", str, lambda v: v in styles),
         period=field(decoder, "period", int, lambda v: 1 <= v <= 1000),
         heads=field(decoder, "heads", int, lambda v: v in (1, 2, 4, 8, 16)),
         memory_per_frame=field(decoder, "memory_per_frame", int, lambda v: v in (1, 2)),
         lip_vertices=tuple(lips),
+        closure=closure,
         files=dict(files),
         encoder_kind=encoder_kind,
         kernels=kernels,
@@ -216,3 +223,27 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         encoder_longest=longest(encoder),
         decoder_longest=longest(decoder),
     )
+
+
+def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | None:
+    """The optional table "closure" of a package that drives `names`; None when it does not fit."""
+    try:
+        closure = Closure(
+            signal=tuple(table["signal"]),
+            begins=float(table["begins"]),
+            certain=float(table["certain"]),
+            pairs=tuple((upper, lower) for upper, lower in table["pairs"]),
+            neutral=float(table["neutral"]),
+            shut=float(table["shut"]),
+        )
+        fits = (
+            closure.signal
+            and {CLOSING_SHAPE, *closure.signal} <= set(names)
+            and 0 <= closure.begins < closure.certain <= 1
+            and 0 < len(closure.pairs) <= 64
+            and all(type(i) is int and 0 <= i < vertices for pair in closure.pairs for i in pair)
+            and all(abs(gap) < 0.1 for gap in (closure.neutral, closure.shut))
+        )
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return closure if fits else None

@@ -50,9 +50,9 @@ class Dynamics:
     usual_vowel: float = 0.12
     undershoot: float = 0.7
     # Closures: time to shut or to open the lips (the development clips do it in one or two frames of 40 ms), shortest
-    # time shut (two frames at 50 fps), and how much earlier a closure begins unheard after a pause.
+    # time shut (long enough to be seen at 24 fps), and how much earlier a closure begins unheard after a pause.
     flank: float = 0.06
-    hold: float = 0.045
+    hold: float = 0.07
     early_closure: float = 0.08
     # Pauses: the mouth stays a moment as it was, rests, and parts again to draw breath; decays into and out of rest.
     linger: float = 0.05
@@ -161,8 +161,6 @@ def _closures(segments: list[Phone], how: Dynamics, times: np.ndarray) -> tuple[
     for start, end, name in segments:
         if name in BILABIALS or name in LABIODENTALS:
             release = end
-            if name in "PB":  # labels run on into burst and aspiration
-                release = start + (0.6 if name == "P" else 0.85) * (end - start)
             if previous in ("SIL", "PREP") and name in BILABIALS:
                 start -= how.early_closure
             short = how.hold - (release - start)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lips that shut: where the network says that the lips press together, they touch.
+
+A network that minimises squared error answers a doubtful closure with half of one, and a mouth 3 mm open on a p is an
+error that everybody sees. But it also drives shapes that occur in closures alone (mouthPress), so these tell how sure it
+is. Where they pass a threshold, mouthClose does what is missing; a closure is a constraint, not a wish (Edwards et al.,
+JALI, ACM Transactions on Graphics 35(4), 2016, on bilabials).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+CLOSING_SHAPE = "mouthClose"
+
+
+@dataclass(frozen=True)
+class Closure:
+    """How a package's closures are made firm.
+
+    signal: blendshapes that occur in closures alone. begins, certain: mean weight of `signal` from which on the lips
+    begin to be shut, and at which they are. pairs: (upper, lower) vertices of the inner lips. neutral, shut: vertical
+    gap between them on the neutral face, and in a closure (metres; a little below zero, since lips are soft).
+    """
+
+    signal: tuple[str, ...]
+    begins: float
+    certain: float
+    pairs: tuple[tuple[int, int], ...]
+    neutral: float
+    shut: float
+
+    def firm(self, weights: np.ndarray, names: tuple[str, ...], basis: np.ndarray) -> np.ndarray:
+        """Weights (T, K) with closures that close; `basis` (K, V, 3) in metres, +Y up. Others stay as they are."""
+        upper, lower = np.array(self.pairs).T
+        slope = (basis[:, upper, 1] - basis[:, lower, 1]).mean(axis=1, dtype=np.float64)
+        closing = names.index(CLOSING_SHAPE)
+        if slope[closing] > -1e-3:  # of pairs that are no lips
+            return weights
+        sure = weights[:, [names.index(name) for name in self.signal]].mean(axis=1)
+        part = np.clip((sure - self.begins) / (self.certain - self.begins), 0.0, 1.0)
+        part = part * part * (3.0 - 2.0 * part)
+        gap = self.neutral + weights @ slope
+        firmed = weights.copy()
+        firmed[:, closing] += part * np.minimum(self.shut - gap, 0.0) / slope[closing]
+        return firmed.clip(0.0, 1.0)

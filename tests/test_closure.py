@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Closures that close: the lip gap of the mesh, not the weights, is what is looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from toy_package import write_json
+
+from inference import LipSyncModel, ModelError, ModelPackage, Speech, arkit_basis
+from inference.closure import Closure
+
+NAMES = ("jawOpen", "mouthClose", "mouthPressLeft", "mouthPressRight")
+PAIRS = ((3531, 3504), (2786, 2938), (1669, 1849))  # inner lips, upper and lower
+CLOSURE = Closure(("mouthPressLeft", "mouthPressRight"), 0.02, 0.05, PAIRS, 0.00184, -0.0001)
+
+
+def basis_of(names: tuple[str, ...]) -> np.ndarray:
+    known, deltas = arkit_basis()
+    return deltas[[known.index(name) for name in names]]
+
+
+def gap_of(weights: np.ndarray) -> np.ndarray:
+    """Metres between the lips of the mesh that the weights make."""
+    offsets = np.einsum("tk,kvc->tvc", weights, basis_of(NAMES))
+    return CLOSURE.neutral + np.mean([offsets[:, upper, 1] - offsets[:, lower, 1] for upper, lower in PAIRS], axis=0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(np.float32, (8, 4), elements=st.floats(0, 1, width=32)))
+def test_sure_closures_close_and_others_stay(weights: np.ndarray) -> None:
+    weights = weights * np.float32([0.6, 0.5, 0.1, 0.1])
+    firmed = CLOSURE.firm(weights, NAMES, basis_of(NAMES))
+    press = weights[:, 2:].mean(axis=1)
+    assert (gap_of(firmed)[press >= 0.05] < 0.0002).all()
+    np.testing.assert_allclose(firmed[press <= 0.02], weights[press <= 0.02], atol=1e-6)
+    assert (gap_of(firmed) <= gap_of(weights) + 1e-6).all(), "lips are never opened"
+    np.testing.assert_array_equal(np.delete(firmed, 1, axis=1), np.delete(weights, 1, axis=1))
+
+
+def test_doubt_passes_smoothly_into_certainty() -> None:
+    press = np.linspace(0, 0.08, 200, dtype=np.float32)
+    weights = np.stack([np.full(200, 0.3, np.float32), np.zeros(200, np.float32), press, press], axis=1)
+    gap = gap_of(CLOSURE.firm(weights, NAMES, basis_of(NAMES)))
+    assert gap[0] > 0.009
+    assert abs(gap[-1] - CLOSURE.shut) < 1e-5
+    assert np.abs(np.diff(gap)).max() < 0.0004
+
+
+@pytest.fixture
+def folder(toy_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
+
+
+TABLE = {"signal": ["mouthPucker"], "begins": 0.1, "certain": 0.3, "pairs": PAIRS, "neutral": 0.002, "shut": 0.0}
+
+
+def test_a_package_may_ask_for_it(folder: Path, babble: np.ndarray) -> None:
+    plain = LipSyncModel.load(folder).run(Speech(babble)).weights
+    write_json(folder, closure=TABLE)
+    model = LipSyncModel.load(folder)
+    expected = model.package.closure.firm(plain, model.names, model.basis)
+    np.testing.assert_array_equal(model.run(Speech(babble)).weights, expected)
+    assert np.abs(expected - plain).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signal": []},
+        {"signal": ["eyeBlinkLeft"]},
+        {"signal": 3},
+        {"begins": 0.4},
+        {"certain": "much"},
+        {"pairs": []},
+        {"pairs": [[1]]},
+        {"pairs": [[1, 5023]]},
+        {"pairs": [[1.5, 2]]},
+        {"neutral": 7.0},
+        {"shut": float("nan")},
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(folder: Path, change: dict[str, object]) -> None:
+    write_json(folder, closure=json.loads(json.dumps(TABLE | change)))
+    with pytest.raises(ModelError, match="closure"):
+        ModelPackage.read(folder)
