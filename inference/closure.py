@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lips that shut: where the network says that the lips press together, they touch.
 
-A network that minimises squared error answers a doubtful closure with half of one, and a mouth 3 mm open on a p is an
-error that everybody sees. But it also drives shapes that occur in closures alone (mouthPress), so these tell how sure it
-is. Where they pass a threshold, mouthClose does what is missing; a closure is a constraint, not a wish (Edwards et al.,
-JALI, ACM Transactions on Graphics 35(4), 2016, on bilabials).
+A network that minimises squared error answers a doubtful closure with half of one, and a mouth 3 mm open on a p is
+an error that everybody sees. But it also drives shapes that occur in closures alone (mouthPress), so these tell how
+sure it is. Where they pass a threshold, mouthClose does what is missing; a closure is a constraint, not a wish
+(Edwards et al., JALI, ACM Transactions on Graphics 35(4), 2016, on bilabials).
 """
 
 from __future__ import annotations
