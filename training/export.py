@@ -37,9 +37,9 @@ TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
 HALF_TOLERANCE_MM = 0.1  # at any vertex, what float16 storage may move
 
 CLOSURE = {
-    # The rules press lips by .12 in a closure (targets/face.py); the network's doubt begins at a fifth of that. Chosen
+    # The rules press lips by .12 in a closure (targets/face.py); a network in doubt does a part of it. Chosen
     # on held-out speech: lower shuts lips that should be open, higher leaves closures open.
-    "signal": ["mouthPressLeft", "mouthPressRight"], "begins": 0.024, "certain": 0.048,
+    "signal": ["mouthPressLeft", "mouthPressRight"], "begins": 0.006, "certain": 0.020,
     "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": 0.00184, "shut": -0.0001,
 }  # fmt: skip
 
