@@ -18,7 +18,7 @@ from training.encoder import Wav2Sem  # noqa: E402
 from training.export import amplify, blend, export_package, parity  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 
-NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthFunnel")
+NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthPressLeft", "mouthPressRight")
 
 
 def networks(semantic: int) -> tuple[FaceFormer, Wav2Sem | None]:
