@@ -16,6 +16,7 @@ import soundfile
 
 CURVES = 11  # how many of the most active shape keys are drawn
 TELLING = ("M", "B", "P", "F", "V", "W", "UW", "AY", "EY", "OY", "AA", "IY", "EH", "L", "CH")
+LEAD = 0.085  # seconds by which the model's lips lead the sound (training/targets)
 
 
 def read_phones(speech: Path) -> list[tuple[float, float, str]]:
@@ -59,7 +60,9 @@ def draw_curves(speech: Path, curves: Any, fps: float, path: Path) -> None:
     for axis in axes:
         axis.set_yticks([])
         axis.spines[["top", "right", "left"]].set_visible(False)
-    axes[-1].set_xlabel("seconds (red: lips closed for m, b, p)" if read_phones(speech) else "seconds")
+    axes[-1].set_xlabel(
+        "seconds (red: m, b, p; the lips lead the sound by two frames)" if read_phones(speech) else "seconds"
+    )
     axes[-1].set_xlim(0, len(sound) / rate)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -89,12 +92,12 @@ def draw_sheet(frames: list[Path], speech: Path, fps: float, path: Path, columns
 
 
 def _moments(phones: list[tuple[float, float, str]], seconds: float, count: int) -> list[tuple[float, str]]:
-    """`count` moments (seconds, label) in order: the middle of telling phones, as many different ones as possible."""
+    """`count` moments (seconds, label) in order: the lips of telling phones, as many different ones as possible."""
     seen: dict[str, int] = {}
     ranked = []
     for start, end, phone in phones:
         if phone in TELLING:
             seen[phone] = seen.get(phone, 0) + 1
-            ranked.append((seen[phone], TELLING.index(phone), (start + end) / 2, phone))
+            ranked.append((seen[phone], TELLING.index(phone), max(0.0, (start + end) / 2 - LEAD), phone))
     chosen = sorted((time, phone) for _, _, time, phone in sorted(ranked)[:count])
     return chosen or [(time, "") for time in np.linspace(0, seconds, count, endpoint=False).tolist()]

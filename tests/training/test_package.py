@@ -62,7 +62,7 @@ def test_the_sentence_vector_reaches_the_lips(tmp_path: Path) -> None:
 def test_gain_enlarges_motion_and_leaves_the_loop_alone() -> None:
     network, _ = networks(0)
     decoder, memory, style = network.decoder, torch.randn(1, 9, 16), torch.eye(4)[:1]
-    rest = np.array([0.1, 0.0, 0.3, 0.2], np.float32)
+    rest = np.array([0.1, 0.0, 0.3, 0.2, 0.1], np.float32)
     before = decoder.loop(memory, style)
     amplify(decoder, rest, 1.3)
     assert torch.allclose(
