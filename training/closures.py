@@ -14,11 +14,10 @@ import numpy as np
 
 from inference import LipSyncModel, Speech
 
-from .geometry import MEASURES, lip_geometry
+from .geometry import MEASURES, NEUTRAL_GAP, lip_geometry
 from .packing import Corpus, load_corpus
 from .train import CACHE, REAL_SPEECH
 
-NEUTRAL_GAP = 1.84  # mm between the inner lips of the neutral face
 CLOSED = 2.5  # mm
 SLACK = 0.03  # seconds
 

@@ -27,20 +27,19 @@ from .batches import rest_pose
 from .config import FPS, SAMPLE_RATE, STYLES
 from .decoder import FaceDecoder
 from .encoder import Wav2Sem
-from .geometry import INNER_PAIRS, lip_geometry
+from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
 from .train import load_network
 from .wav2sem import load_wav2sem
 
 OPSET = 17
 TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
-HALF_TOLERANCE_MM = 0.1  # at any vertex, what float16 storage may move
 
 CLOSURE = {
     # The rules press lips by .12 in a closure (targets/face.py); a network in doubt does a part of it. Chosen
     # on held-out speech: lower shuts lips that should be open, higher leaves closures open.
     "signal": ["mouthPressLeft", "mouthPressRight"], "begins": 0.006, "certain": 0.020,
-    "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": 0.00184, "shut": -0.0001,
+    "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
 }  # fmt: skip
 
 ATTRIBUTION = [

@@ -16,6 +16,7 @@ from inference import arkit_basis
 # FLAME vertices next to MediaPipe's inner-lip pairs 13/14, 82/87, 312/317, corners 61/291, outer lips 0/17, chin 152.
 INNER_PAIRS = ((3531, 3504), (2786, 2938), (1669, 1849))
 CORNERS = (2819, 1702)
+NEUTRAL_GAP = 1.84  # mm between the inner lips of the neutral face, mean of the pairs
 MEASURES = ("aperture", "width", "protrusion_upper", "protrusion_lower", "jaw")
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..geometry import NEUTRAL_GAP
 from .dynamics import Movement
 
-NEUTRAL_GAP = 1.84  # mm
 # mm of lip gap for weight 1
 GAP_PER_WEIGHT: dict[str, float] = {
     "jawOpen": 30.63,
