@@ -63,7 +63,7 @@ def test_damage_is_noticed_or_harmless(place: int, byte: int, end: int) -> None:
 
 
 def test_objects_are_neither_written_nor_read() -> None:
-    with pytest.raises(ValueError, match="[Oo]bject"):
+    with pytest.raises(ValueError, match=r"[Oo]bject"):
         pack({"evil": np.array([{}], dtype=object)})
     data = _zip(b"\x93NUMPY\x01\x00" + _header("'|O'", "(1,)") + pickle.dumps([print]))
     with pytest.raises(DamagedData):
