@@ -20,6 +20,7 @@ from .config import FPS, HOP, NO_PHONE, SAMPLE_RATE, STYLES, Config
 from .features import STEP, mel_filters
 from .packing import Corpus
 
+LEAD_IN = round(0.3 * FPS)  # frames in which a silent face takes the pose that the next clip begins with
 WARPS = np.linspace(0.86, 1.16, 13)  # vocal tract length factors
 
 
@@ -86,8 +87,8 @@ class ExampleMaker:
         vector = np.zeros(self.semantics.shape[1] if self.semantics is not None else 0, np.float32)
         if random.random() < self.config.nonspeech_share:
             return self._finish(random, self._nonspeech(random, sound), phones, weights, style, vector)
-        real, filled, heard = random.random() < self.config.real_share, 0, 0
-        speed = random.uniform(0.9, 1.12) if random.random() < 0.5 else 1.0
+        real, filled, ended, heard = random.random() < self.config.real_share, 0, 0, 0
+        speed = random.uniform(0.8, 1.25) if random.random() < 0.5 else 1.0
         if random.random() < 0.3:
             filled = int(random.integers(0, FPS))
         while filled < frames - FPS // 4:
@@ -111,10 +112,14 @@ class ExampleMaker:
             assert clip.weights is not None  # choose() returned only such clips
             phones[place] = clip.phones[source]
             weights[place] = clip.weights[min(style, 1)][source]
+            lead_in = min(LEAD_IN, filled - ended)
+            ramp = np.linspace(0, 1, lead_in + 1, endpoint=False)[1:, None]
+            weights[filled - lead_in : filled] = self.rest + ramp * (weights[filled] - self.rest)
             if self.semantics is not None:
                 vector += self.semantics[index] * count
             heard += count
-            filled += count + int(random.integers(0, FPS // 2))
+            ended = filled + count
+            filled = ended + int(random.integers(0, FPS // 2))
         sound = augment.degrade(random, sound, self.bank)
         return self._finish(random, sound, phones, weights, style, vector / max(heard, 1))
 

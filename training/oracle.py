@@ -16,7 +16,7 @@ import numpy as np
 from inference import read_speech
 
 from .corpus.align import align
-from .corpus.phones import Phone
+from .corpus.phones import Phone, tidy
 from .evaluate import load_scorer
 from .geometry import NEUTRAL_GAP, lip_geometry
 from .targets import NAMES, render
@@ -43,7 +43,7 @@ def phones_of(speech: np.ndarray, text: str) -> list[Phone]:
     if phones is None:
         raise ValueError("The clip does not fit its text.")
     end = len(speech) / 16000
-    return [*phones, (phones[-1][1], end, "SIL")] if phones[-1][1] < end else phones
+    return tidy([*phones, (phones[-1][1], end, "SIL")] if phones[-1][1] < end else phones, end)
 
 
 def main() -> None:

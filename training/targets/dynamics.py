@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from ..corpus.phones import Phone
-from .phonetics import BILABIALS, DIPHTHONGS, LABIODENTALS, TARGETS, VOWELS
+from .phonetics import BILABIALS, DIPHTHONGS, LABIODENTALS, PAUSES, TARGETS, VOWELS
 
 RATE = 100.0  # Hz, internal
 
@@ -51,12 +51,15 @@ class Dynamics:
     undershoot: float = 0.7
     # Closures: time to shut or to open the lips (the development clips do it in one or two frames of 40 ms), shortest
     # time shut (long enough to be seen at 24 fps), and how much earlier a closure begins unheard after a pause.
-    flank: float = 0.06
+    flank: float = 0.05
     hold: float = 0.07
     early_closure: float = 0.08
-    # Pauses: the mouth stays a moment as it was, rests, and parts again to draw breath; decays into and out of rest.
+    # Pauses: the mouth stays a moment as it was, rests at least a while, and parts again to draw breath: in the
+    # broadcast for nearly all of the pause, and half a second before the first word of a GRID sentence (``onset``).
     linger: float = 0.05
-    prepare: float = 0.30
+    settle: float = 0.25
+    prepare: float = 0.80
+    onset: float = 0.45
     rest_before: float = 0.07
     rest_after: float = 0.10
 
@@ -81,7 +84,7 @@ def segments_of(phones: list[Phone], how: Dynamics) -> list[Phone]:
     """Phones as segments with one target each; unknown names raise KeyError.
 
     Diphthongs become two vowels. A pause becomes rest and, before speech goes on, the posture of drawing breath
-    ("PREP"); a pause too short for both leaves the mouth alone and is left out.
+    ("PREP", before the first word "ONSET"); a pause too short for both leaves the mouth alone and is left out.
     """
     out: list[Phone] = []
     for i, (start, end, name) in enumerate(phones):
@@ -92,10 +95,10 @@ def segments_of(phones: list[Phone], how: Dynamics) -> list[Phone]:
         elif name == "SIL":
             from_, to = start + (how.linger if i > 0 else 0.0), end
             if i < len(phones) - 1:
-                to -= how.prepare
-                if i > 0 and to - from_ < how.hold:
+                to = max(end - how.prepare, from_ + how.settle) if i > 0 else end - how.onset
+                if i > 0 and end - to < how.hold:
                     continue
-                out.append((max(start, to), end, "PREP"))
+                out.append((max(start, to), end, "PREP" if i > 0 else "ONSET"))
             if to > from_:
                 out.insert(len(out) - (i < len(phones) - 1), (from_, to, "SIL"))
         else:
@@ -118,7 +121,7 @@ def move(phones: list[Phone], how: Dynamics, openness: np.ndarray, pace: float =
     reach = round(0.8 * RATE)
     for start, end, name in segments:
         target = TARGETS[name]
-        silent = name in ("SIL", "PREP")
+        silent = name in PAUSES
         pull = 1.0
         if name in VOWELS:
             pull = how.undershoot + (1 - how.undershoot) * min(1.0, (end - start) / how.usual_vowel)
@@ -161,7 +164,7 @@ def _closures(segments: list[Phone], how: Dynamics, times: np.ndarray) -> tuple[
     for start, end, name in segments:
         if name in BILABIALS or name in LABIODENTALS:
             release = end
-            if previous in ("SIL", "PREP") and name in BILABIALS:
+            if previous in PAUSES and name in BILABIALS:
                 start -= how.early_closure
             short = how.hold - (release - start)
             if short > 0:

@@ -42,9 +42,9 @@ class Target(NamedTuple):
 
 TARGETS: dict[str, Target] = {
     # vowels: lip area and jaw by height [KLL, FB]; a stressed open vowel is about 14 mm [GRID]
-    "AA": Target(11.0, 1.0, 14.5, 1.0, 0.05, 0.0, 0.00, 0.5),
+    "AA": Target(11.0, 1.0, 16.0, 1.0, 0.05, 0.0, 0.00, 0.5),
     "AE": Target(10.0, 1.0, 14.0, 1.0, 0.00, 0.0, 0.30, 0.6),
-    "AH": Target(6.5, 0.6, 11.0, 0.7, 0.05, 0.0, 0.05, 0.3),
+    "AH": Target(6.5, 0.6, 9.5, 0.7, 0.05, 0.0, 0.05, 0.3),
     "AO": Target(8.5, 0.9, 11.0, 0.9, 0.60, 0.25, 0.00, 0.9),
     "EH": Target(8.0, 0.8, 13.0, 0.9, 0.00, 0.0, 0.25, 0.5),
     "ER": Target(4.5, 0.7, 8.0, 0.8, 0.65, 0.25, 0.00, 0.9),
@@ -60,11 +60,11 @@ TARGETS: dict[str, Target] = {
     "F": Target(3.0, 1.0, 2.5, 1.0, 0.0, 0.0, 0.15, 0.2),
     "V": Target(3.0, 0.9, 2.5, 0.9, 0.0, 0.0, 0.15, 0.2),
     # tongue sounds: jaw high, hardly a demand on the lips [KLL, JALI]
-    "TH": Target(4.5, 0.8, 8.5, 0.3, 0.0, 0.0, 0.10, 0.10),
-    "DH": Target(4.5, 0.6, 8.5, 0.25, 0.0, 0.0, 0.10, 0.10),
-    "T": Target(4.2, 0.9, 9.0, 0.25, 0.0, 0.0, 0.10, 0.06),
-    "D": Target(4.4, 0.9, 9.0, 0.25, 0.0, 0.0, 0.10, 0.06),
-    "N": Target(4.6, 0.7, 9.0, 0.25, 0.0, 0.0, 0.10, 0.06),
+    "TH": Target(4.5, 0.8, 7.0, 0.3, 0.0, 0.0, 0.10, 0.10),
+    "DH": Target(4.5, 0.6, 7.0, 0.25, 0.0, 0.0, 0.10, 0.10),
+    "T": Target(4.2, 0.9, 7.0, 0.25, 0.0, 0.0, 0.10, 0.06),
+    "D": Target(4.4, 0.9, 7.0, 0.25, 0.0, 0.0, 0.10, 0.06),
+    "N": Target(4.6, 0.7, 7.0, 0.25, 0.0, 0.0, 0.10, 0.06),
     "L": Target(5.5, 0.5, 9.0, 0.3, 0.0, 0.0, 0.10, 0.06),
     "S": Target(3.0, 1.8, 8.0, 0.6, 0.0, 0.0, 0.30, 0.15),
     "Z": Target(3.2, 1.6, 8.0, 0.6, 0.0, 0.0, 0.30, 0.15),
@@ -78,12 +78,14 @@ TARGETS: dict[str, Target] = {
     "ZH": Target(3.0, 1.8, 7.0, 1.0, 0.45, 0.40, 0.0, 1.2),
     "CH": Target(3.0, 1.6, 7.0, 0.9, 0.45, 0.35, 0.0, 1.1),
     "JH": Target(3.0, 1.6, 7.0, 0.9, 0.45, 0.35, 0.0, 1.1),
-    "R": Target(3.5, 0.5, 5.0, 0.9, 0.70, 0.25, 0.0, 1.0),
-    "W": Target(2.2, 0.9, 1.0, 2.5, 1.00, 0.15, 0.0, 1.8),
+    "R": Target(3.5, 0.5, 4.0, 0.9, 0.70, 0.25, 0.0, 1.0),
+    "W": Target(2.2, 0.9, 1.0, 2.0, 1.00, 0.15, 0.0, 1.8),
     # rest: lips just apart, jaw just down
-    "SIL": Target(0.5, 1.0, 0.7, 1.2, 0.0, 0.0, 0.0, 0.4),
-    # drawing breath before a phrase parts the lips [GRID: 7-9 mm, half a second before; here less, since not all do it]
+    "SIL": Target(0.5, 1.0, 0.4, 1.2, 0.0, 0.0, 0.0, 0.4),
+    # drawing breath before a phrase parts the lips [GRID: 5-12 mm half a second before the first word, 8 mm in pauses
+    # of the broadcast; here a little less, since not all do it]
     "PREP": Target(2.0, 0.6, 5.5, 0.6, 0.0, 0.0, 0.0, 0.1),
+    "ONSET": Target(2.0, 0.6, 7.0, 0.6, 0.0, 0.0, 0.0, 0.1),
 }
 
 # diphthongs: first vowel, second vowel, the first one's share of the time
@@ -95,6 +97,7 @@ DIPHTHONGS: dict[str, tuple[str, str, float]] = {
     "OW": ("AO", "UW", 0.50),
 }
 
+PAUSES = frozenset(("SIL", "PREP", "ONSET"))
 BILABIALS = frozenset("PBM")
 LABIODENTALS = frozenset("FV")
 VOWELS = frozenset(p for p in TARGETS if p[0] in "AEIOU")
