@@ -8,6 +8,7 @@ from .flame import FlameTopology, MeshFit, arkit_basis
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .model_package import ModelPackage, list_packages
 from .motion import FaceMotion, write_motion
+from .principal import PrincipalView, principal_view
 from .session import available_providers
 from .speech import Speech, read_speech
 
@@ -25,6 +26,7 @@ __all__ = [
     "MeshFit",
     "ModelError",
     "ModelPackage",
+    "PrincipalView",
     "RuntimeMissing",
     "Speech",
     "arkit_basis",
@@ -33,6 +35,7 @@ __all__ = [
     "blendshape_names",
     "list_packages",
     "make_curves",
+    "principal_view",
     "read_speech",
     "write_motion",
 ]

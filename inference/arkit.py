@@ -7,7 +7,6 @@ Gram matrices; no vertex is formed but for the report in metres.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,12 +16,12 @@ from .errors import ModelError
 from .flame import VERTEX_COUNT, arkit_basis
 from .model_package import ModelPackage
 from .motion import FaceMotion
+from .principal import decompose
 
 # Of the mean squared size of a blendshape: enough that two alike shapes share a movement instead of fighting over it.
 _RIDGE = 1e-3
 _SWEEPS, _CONVERGED = 200, 1e-6
-_BLOCK = 2048  # frames that are solved or measured at once
-_RANK = 1e-14  # of the largest eigenvalue: what is below is rounding
+_BLOCK = 2048  # frames that are solved at once
 _PREFIX = "residual"
 
 
@@ -70,37 +69,19 @@ def arkit_view(motion: FaceMotion, tolerance: float = 0.0) -> ArkitView:
     ridge = _RIDGE * np.trace(gram[own, own]) / len(shapes) * np.eye(len(shapes))
     weights = bounded_least_squares(gram[own, own] + ridge, motion.weights @ gram[: len(features), own])
 
-    # The residual's coefficients over both bases, and its principal axes in the metric of the vertices.
-    rest = np.concatenate([motion.weights, -weights], axis=1)
-    moment = sum(block.T @ block for block in _blocks(rest))
-    values, vectors = np.linalg.eigh(gram)
-    root = vectors * np.sqrt(values.clip(0.0))
-    energy, axes = np.linalg.eigh(root.T @ moment @ root)
-    order = [i for i in np.argsort(energy)[::-1] if energy[i] > _RANK * max(energy[-1], 1e-30)]
-    inverse = vectors / np.sqrt(values.clip(_RANK * values[-1]))
-    components = inverse @ axes[:, order]  # principal shapes over both bases
-    amounts = rest @ (root @ axes[:, order])
-    principal = components.T @ both
-
-    def largest(count: int) -> float:
-        return _largest(rest, both, amounts[:, :count], principal[:count])
-
-    count = len(order)
-    if tolerance > 0:  # the fewest that do, by bisection
-        few = 0
-        while few < count:
-            middle = (few + count) // 2
-            few, count = (few, middle) if largest(middle) <= tolerance else (middle + 1, count)
-    scale = np.abs(amounts[:, :count]).max(axis=0, initial=0.0).clip(1e-12)  # weights within ±1
+    rest = np.concatenate([motion.weights, -weights], axis=1)  # what is left, over both bases
+    parts = decompose(rest, both, gram)
+    count = parts.fewest(tolerance) if tolerance > 0 else len(parts.energy)
+    amounts, principal = parts.scaled(count)
     view = FaceMotion(
         motion.fps,
         motion.start,
         (*names, *(f"{_PREFIX}_{i:02d}" for i in range(count))),
-        np.concatenate([weights, amounts[:, :count] / scale], axis=1).astype(np.float32),
-        np.concatenate([shapes, (principal[:count] * scale[:, None]).astype(np.float32)]).reshape(-1, VERTEX_COUNT, 3),
+        np.concatenate([weights, amounts], axis=1).astype(np.float32),
+        np.concatenate([shapes, principal]).reshape(-1, VERTEX_COUNT, 3),
     )
-    mean_square = float(energy.sum()) / max(len(rest), 1) / VERTEX_COUNT
-    return ArkitView(view, max(mean_square, 0.0) ** 0.5, largest(0), largest(count))
+    mean_square = float(parts.energy.sum()) / max(len(rest), 1) / VERTEX_COUNT
+    return ArkitView(view, mean_square**0.5, parts.farthest(0), parts.farthest(count))
 
 
 def bounded_least_squares(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -129,17 +110,3 @@ def _moving_blendshapes() -> tuple[tuple[str, ...], np.ndarray]:
     names, deltas = arkit_basis()
     moving = np.flatnonzero(np.abs(deltas).max(axis=(1, 2)))
     return tuple(names[i] for i in moving), deltas[moving].reshape(len(moving), -1)
-
-
-def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    return (rows[first : first + _BLOCK].astype(np.float64) for first in range(0, len(rows), _BLOCK))
-
-
-def _largest(rest: np.ndarray, both: np.ndarray, amounts: np.ndarray, principal: np.ndarray) -> float:
-    """Largest distance of a vertex in metres between the residual and its principal part."""
-    farthest = 0.0
-    for first in range(0, len(rest), 256):
-        block = slice(first, first + 256)
-        off = (rest[block] @ both - amounts[block] @ principal).reshape(-1, 3)
-        farthest = max(farthest, float(np.einsum("ij,ij->i", off, off).max()))
-    return farthest**0.5
