@@ -3,11 +3,12 @@
 
 from .arkit import ArkitView, arkit_view, blendshape_names
 from .curves import CurveSet, make_curves
-from .errors import AudioError, Cancelled, LipSyncError, MeshError, ModelError, RuntimeMissing
+from .errors import AudioError, CacheError, Cancelled, LipSyncError, MeshError, ModelError, RuntimeMissing
 from .flame import FlameTopology, MeshFit, arkit_basis
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .model_package import ModelPackage, list_packages
 from .motion import FaceMotion, write_motion
+from .point_cache import PointCache, write_cache
 from .principal import PrincipalView, principal_view
 from .session import available_providers
 from .speech import Speech, read_speech
@@ -16,6 +17,7 @@ __all__ = [
     "EMBEDDED_MODEL",
     "ArkitView",
     "AudioError",
+    "CacheError",
     "Cancelled",
     "CurveSet",
     "FaceMotion",
@@ -26,6 +28,7 @@ __all__ = [
     "MeshFit",
     "ModelError",
     "ModelPackage",
+    "PointCache",
     "PrincipalView",
     "RuntimeMissing",
     "Speech",
@@ -37,5 +40,6 @@ __all__ = [
     "make_curves",
     "principal_view",
     "read_speech",
+    "write_cache",
     "write_motion",
 ]

@@ -22,6 +22,10 @@ class MeshError(LipSyncError):
     """The mesh cannot carry lip-sync shape keys."""
 
 
+class CacheError(LipSyncError):
+    """A vertex cache cannot be written or read."""
+
+
 class RuntimeMissing(LipSyncError):
     """A library that runs the model or reads sound cannot be loaded on this machine."""
 
