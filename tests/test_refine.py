@@ -143,11 +143,11 @@ def test_less_closure_parts_the_lips_as_at_rest(spoken: FaceMotion) -> None:
 
 
 def test_more_closure_completes_what_is_nearly_shut_but_leaves_rest_and_vowels(spoken: FaceMotion) -> None:
-    weights = spoken.weights.copy()
-    weights[:, column("mouthClose")] *= 0.79  # a millimetre or three short
-    nearly = replace(spoken, weights=weights)
     closures = shut(spoken)
-    assert gap(nearly)[closures].min() > 0.4
+    weights = spoken.weights.copy()
+    weights[closures, column("mouthClose")] -= ((0.9 - gap(spoken)[closures]) / 37.46).astype(np.float32)
+    nearly = replace(spoken, weights=weights)
+    assert gap(nearly)[closures].min() > 0.8
     firm = gap(with_(nearly, lip_closure=2.0))
     assert firm[closures].max() < 0.1
     np.testing.assert_allclose(firm[~closures], gap(nearly)[~closures], atol=1e-3)
