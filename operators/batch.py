@@ -32,17 +32,28 @@ from .batch_worker import MARK
 REPORT = ["number", "status", "audio", "object", "output", "error", "keys", "first_frame", "last_frame"]
 REPORT += ["speech_seconds", "compute_seconds", "write_seconds", "seconds"]
 
+# Workers fill the cores; the threads with which numpy's libraries wait for work would take them from other workers.
+_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
+
 
 class _Worker:
     """One process; `answers` receives (worker, line), line None when it ended."""
 
-    def __init__(self, command: Sequence[str], answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def __init__(
+        self, command: Sequence[str], answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]], lock: int
+    ) -> None:
         # A group of its own: Ctrl-C in the terminal is for the batch, which lets jobs finish.
-        group: dict[str, Any] = {"start_new_session": True}
+        group: dict[str, Any] = {"start_new_session": True, "pass_fds": (lock,)}
         if sys.platform == "win32":
             group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8", **group
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            encoding="utf-8",
+            env=_ONE_THREAD | os.environ,
+            **group,
         )
         self.job: BatchJob | None = None
         self.since = 0.0
@@ -139,7 +150,7 @@ class Batch:
                 self._start_worker()
 
     def _start_worker(self) -> None:
-        worker = _Worker(self._command, self._answers)
+        worker = _Worker(self._command, self._answers, self._journal.lock)
         self._workers.append(worker)
         self._next(worker)
 

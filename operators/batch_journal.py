@@ -2,31 +2,48 @@
 """What a batch remembers so that a killed run can go on: one JSON line when a job starts and one when it is done.
 
 Outputs are renamed into place whole, so a job whose output changed since it started is done even when the run was
-killed before that could be written down.
+killed before that could be written down. The file is locked while a batch or one of its workers lives: a run that is
+resumed waits for workers that the kill left behind, and two runs cannot share a journal.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .batch_jobs import BatchJob
 
+try:
+    import fcntl
+except ImportError:  # Windows: runs are not kept apart there
+    fcntl = None  # type: ignore[assignment]
+
+_PATIENCE = 30.0  # seconds; a worker that is left behind ends when it leaves Blender's code, as when it has saved
+
 
 class Journal:
-    """The file of a batch; a line that a kill cut off is passed over."""
+    """The file of a batch; a line that a kill cut off is passed over. BlockingIOError when another run holds it."""
 
-    def __init__(self, path: Path, keep: bool) -> None:
+    def __init__(self, path: Path, keep: bool, patience: float = _PATIENCE) -> None:
         self._started: dict[str, Any] = {}
         self._done: dict[str, dict[str, Any]] = {}
-        if keep and path.is_file():
+        self._file = path.open("a", encoding="utf-8")
+        _lock(self._file, patience)
+        if keep:
             for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
                 self._take_in(text)
-        self._file = path.open("a" if keep else "w", encoding="utf-8")
-        if keep:
             self._file.write("\n")  # ends a line that was cut off
+        else:
+            self._file.truncate(0)
+
+    @property
+    def lock(self) -> int:
+        """The file descriptor that holds the lock, also for a process that inherits it."""
+        return self._file.fileno()
 
     def finished(self, job: BatchJob) -> dict[str, Any] | None:
         """What was reported of `job` ({} where the run was killed just then) if its output is there, else None."""
@@ -63,6 +80,25 @@ class Journal:
             else:
                 self._done[entry["done"]] = dict(entry["line"])
         except (ValueError, KeyError, TypeError):
+            return
+
+
+def _lock(file: IO[str], patience: float) -> None:
+    """Hold `file` alone; waits for `patience` seconds, then raises BlockingIOError."""
+    began = last = time.monotonic()
+    while fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if last == began:
+                print("Waiting for an earlier run to end.", file=sys.stderr, flush=True)
+            last = time.monotonic()
+            if last > began + patience:
+                file.close()
+                raise BlockingIOError(error.errno, "another batch works with it") from error
+            time.sleep(0.1)
+        except OSError:  # a file system without locks
             return
 
 

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
         scene,
         obj,
         audio_source.from_file(str(Path(options.audio).absolute())),
-        ModelPackage.read(options.model),
+        _package(options.model),
         Options(options.start_frame, options.tolerance, options.nla, options.style or None, threads=threads),
     )
     report = bake.write(task, task.compute(_progress, lambda: False))
@@ -144,6 +145,17 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
 
 def _progress(fraction: float, stage: str) -> None:
     print(f"{fraction:4.0%} {stage}", file=sys.stderr, flush=True)
+
+
+def _package(folder: str) -> ModelPackage:
+    """The package in `folder`; between the jobs of a batch its files are checked only when they changed."""
+    files = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*")) if path.is_file()]
+    return _checked_package(folder, tuple((name, file.st_size, file.st_mtime_ns) for name, file in files))
+
+
+@lru_cache(maxsize=8)
+def _checked_package(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> ModelPackage:
+    return ModelPackage.read(folder)
 
 
 def _open(path: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -115,3 +116,18 @@ def test_output_from_an_earlier_run_is_not_taken_for_done(tmp_path: Path) -> Non
     book.start(job)
     book.close()
     assert journal.Journal(path, keep=True).finished(job) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+def test_journal_is_held_until_the_last_worker_has_ended(tmp_path: Path) -> None:
+    """A killed batch leaves workers behind for a moment; nobody may go on before they are gone."""
+    path = tmp_path / "journal"
+    book = journal.Journal(path, keep=False)
+    with pytest.raises(BlockingIOError, match="another batch"):
+        journal.Journal(path, keep=False, patience=0.1)
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[book.lock])
+    book.close()
+    with pytest.raises(BlockingIOError, match="another batch"):
+        journal.Journal(path, keep=True, patience=0.1)
+    worker.communicate(b"\n")
+    journal.Journal(path, keep=True, patience=0.1).close()

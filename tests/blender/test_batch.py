@@ -84,6 +84,36 @@ def test_ended_in_the_middle(name: str, batch: list[str], tmp_path: Path) -> Non
     assert len(after) == GOOD and before.items() <= after.items()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="looks for workers in Linux's /proc")
+def test_resumed_run_waits_for_workers_that_a_kill_left_behind(batch: list[str], tmp_path: Path) -> None:
+    running = subprocess.Popen(batch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert running.stdout is not None
+    while '"ok": true' not in running.stdout.readline():
+        assert running.poll() is None
+    workers = [int(pid) for task in Path(f"/proc/{running.pid}/task").iterdir() for pid in _children(task)]
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    running.kill()
+    running.wait()
+    made = tmp_path / "out"
+    before = {path.name for path in made.iterdir()}
+    again = subprocess.Popen([*batch, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert again.stderr is not None
+    while "Waiting for an earlier run" not in again.stderr.readline():
+        assert again.poll() is None
+    assert {path.name for path in made.iterdir()} == before
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    out, _ = again.communicate(timeout=300)
+    assert sum(line["ok"] for line in lines(out)) == GOOD
+    assert len(list(made.iterdir())) == GOOD
+
+
+def _children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
+
+
 def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:
     for change in (["--only", "9"], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
         done = subprocess.run([*batch, *change], capture_output=True, text=True, timeout=120, check=False)
