@@ -8,10 +8,8 @@ lag, amplitude, closures; by the scorer that lies beside the clips), and what th
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import matplotlib
@@ -24,23 +22,10 @@ from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
 from . import augment
 from .config import SAMPLE_RATE
+from .evaluation.clips import load_scorer
 from .geometry import MEASURES, lip_geometry
 
 COLUMNS = ("r_ap", "r_sp", "lag", "r_lag", "amp", "n_close", "rec", "prec")
-
-
-def load_scorer(folder: Path) -> ModuleType:
-    """The scorer that comes with the clips, as a module. Raises FileNotFoundError when the clips are not there."""
-    path = folder / "score.py"
-    if not path.exists():
-        raise FileNotFoundError(f"There are no evaluation clips in {folder}; give their folder with --eval.")
-    spec = importlib.util.spec_from_file_location("lip_scorer", path)
-    if spec is None or spec.loader is None:
-        raise FileNotFoundError(f"{path} is no Python module.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    vars(module)["ROOT"] = str(folder)
-    return module
 
 
 def score_clips(

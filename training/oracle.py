@@ -17,7 +17,7 @@ from inference import read_speech
 
 from .corpus.align import align
 from .corpus.phones import Phone, tidy
-from .evaluate import load_scorer
+from .evaluation.clips import load_scorer
 from .geometry import NEUTRAL_GAP, lip_geometry
 from .targets import NAMES, render
 

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Counting closures: windows, control consonants, tallies, and the sentences they are counted on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("pocketsphinx")
+
+from training.closures import CRITERIA, OTHERS, Criterion, Tally, closed_events  # noqa: E402
+from training.evaluation.languages import LANGUAGES, VOICES, rule_gap, sentences  # noqa: E402
+
+FPS = 50.0
+PHONES = [(0.0, 0.4, "AA"), (0.4, 0.46, "T"), (0.46, 1.0, "AA"), (1.0, 1.06, "P"), (1.06, 1.12, "T"), (1.12, 2.0, "AA")]
+
+
+def gap_shut(first: float, last: float) -> np.ndarray:
+    times = np.arange(100) / FPS
+    return np.where((times >= first) & (times < last), 0.5, 8.0)
+
+
+def test_a_window_has_the_ends_it_names() -> None:
+    criterion = Criterion(before=0.1, after=0.02, limit=1.0)
+    assert criterion.met(gap_shut(0.90, 0.94), FPS, 1.0, 1.06)
+    assert not criterion.met(gap_shut(0.84, 0.88), FPS, 1.0, 1.06)
+    assert criterion.met(gap_shut(1.08, 1.2), FPS, 1.0, 1.06)
+    assert not criterion.met(gap_shut(1.10, 1.2), FPS, 1.0, 1.06)
+    assert criterion.met(gap_shut(0, 1), FPS, 50.0, 50.1) is None
+
+
+def test_a_centred_window_ignores_the_length_of_the_phone() -> None:
+    criterion = Criterion(before=0.04, after=0.04, limit=1.0, centred=True)
+    assert not criterion.met(gap_shut(1.0, 1.05), FPS, 1.0, 1.4)
+    assert criterion.met(gap_shut(1.18, 1.22), FPS, 1.0, 1.4)
+
+
+def test_control_consonants_count_away_from_closures_only() -> None:
+    gap = gap_shut(0.40, 0.46)
+    near = CRITERIA["near"]
+    assert closed_events(gap, FPS, PHONES, near) == [False]
+    assert closed_events(gap, FPS, PHONES, near, OTHERS) == [True]  # the T beside the P is left out
+
+
+def test_a_tally_gives_shares() -> None:
+    tally = Tally.new()
+    tally.add(gap_shut(1.0, 1.06), FPS, PHONES)
+    tally.add(gap_shut(0.2, 0.24), FPS, PHONES)
+    row = tally.row()
+    assert row["events"] == 2
+    assert row["near"] == row["firm"] == 0.5
+    assert row["near, t d n k g"] == 0.0
+
+
+def test_the_rules_close_what_they_are_told_to() -> None:
+    phones = [(0.0, 0.5, "SIL"), (0.5, 0.7, "AA"), (0.7, 0.78, "P"), (0.78, 1.1, "AA"), (1.1, 1.6, "SIL")]
+    assert closed_events(rule_gap(phones), FPS, phones, CRITERIA["firm"]) == [True]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_sentences_and_voices(language: str) -> None:
+    assert len(sentences(language)) == 9
+    assert any(voice.language == language for voice in VOICES)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The development clips: speech of real people, the measured motion of their lips, and the scorer beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from inference import FaceMotion, Speech, read_speech
+
+Curves = dict[str, Any]
+"""t (s), aperture and width over the distance of the outer eye corners; what the scorer compares."""
+
+FLAME_VERTICES = 5023
+
+
+def load_scorer(folder: Path) -> ModuleType:
+    """The scorer that comes with the clips, as a module. Raises FileNotFoundError when the clips are not there."""
+    path = folder / "score.py"
+    if not path.exists():
+        raise FileNotFoundError(f"There are no evaluation clips in {folder}; give their folder with --eval.")
+    spec = importlib.util.spec_from_file_location("lip_scorer", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(f"{path} is no Python module.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vars(module)["ROOT"] = str(folder)
+    return module
+
+
+@dataclass(frozen=True)
+class EvalClip:
+    """A clip: its group ("grid", "video" …), what is heard, and the speaker's lips (the scorer's reference)."""
+
+    name: str
+    group: str
+    speech: Speech
+    reference: Curves
+
+    def at_speed(self, factor: float) -> Curves:
+        """The reference of the same clip played `factor` times as fast."""
+        return self.reference | {"t": self.reference["t"] / factor, "speech": self.reference["speech"] / factor}
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """The clips in `folder` and the head (5023, 3), metres, on which motion is measured."""
+
+    folder: Path
+    template: np.ndarray
+
+    @staticmethod
+    def load(folder: Path, flame: Path) -> EvalSet:
+        """`flame`: an npz that holds v_template, the neutral FLAME head."""
+        with np.load(flame, allow_pickle=False) as stored:
+            return EvalSet(folder, stored["v_template"].astype(np.float64))
+
+    @cached_property
+    def scorer(self) -> ModuleType:
+        """score.py of the folder."""
+        return load_scorer(self.folder)
+
+    @cached_property
+    def clips(self) -> list[EvalClip]:
+        """All clips, in the manifest's order."""
+        manifest = self.scorer.load_manifest(str(self.folder))["clips"]
+        return [
+            EvalClip(
+                name, about["group"], read_speech(self.folder / "audio" / f"{name}.flac"),
+                self.scorer.load_ref(name, str(self.folder)),
+            )
+            for name, about in manifest.items()
+        ]  # fmt: skip
+
+    def curves(self, motion: FaceMotion) -> Curves:
+        """Lip opening and width of `motion` on the head. Raises ValueError for a topology that is not FLAME's."""
+        if motion.basis.shape[1] != FLAME_VERTICES:
+            raise ValueError(
+                f"The clips are measured on FLAME heads; this model moves {motion.basis.shape[1]} vertices."
+            )
+        return self.scorer.vertices_to_curves(self.template + motion.offsets(), motion.fps)
+
+    def score(self, reference: Curves, found: Curves) -> dict[str, float]:
+        """The scorer's figures: r_ap, lag (ms, positive when late), amp, closures …"""
+        return self.scorer.score_curve(reference, found)
