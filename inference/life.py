@@ -23,7 +23,7 @@ import numpy as np
 from .curves import gaussian_smooth
 from .flame import arkit_basis
 from .motion import FaceMotion
-from .prosody import accents_of, pauses, thinned
+from .prosody import Prosody, accents_of, pauses, thinned
 
 BLINK_SHAPES = ("eyeBlinkLeft", "eyeBlinkRight")
 BROW_SHAPES = ("browInnerUpLeft", "browInnerUpRight", "browOuterUpLeft", "browOuterUpRight")
@@ -64,19 +64,15 @@ class Life:
         return (BLINK_SHAPES if np.any(self.blinks) else ()) + (BROW_SHAPES if np.any(self.brows) else ())
 
 
-def enliven(motion: FaceMotion, loudness: np.ndarray, life: Life) -> FaceMotion:
-    """`motion` with columns for blinks and brows added; those that it has already stay as they are.
-
-    loudness: dB for each frame of `motion`, (T,), as `loudness_of` gives it.
-    """
+def enliven(motion: FaceMotion, prosody: Prosody, life: Life) -> FaceMotion:
+    """`motion` with columns for blinks and brows added; those that it has already stay as they are."""
     made: dict[str, np.ndarray] = {}
     if np.any(life.blinks):
-        made |= dict(zip(BLINK_SHAPES, _blinks(loudness, motion.fps, life), strict=True))
+        made |= dict(zip(BLINK_SHAPES, _blinks(prosody, life), strict=True))
     if np.any(life.brows):
-        accents = thinned(accents_of(loudness, _jaw(motion), motion.fps), _BROW_APART)
+        accents = thinned(accents_of(prosody), _BROW_APART)
         raised = _overlaid(
-            len(loudness),
-            motion.fps,
+            prosody,
             accents.seconds - _BROW_LEAD - _BROW_RISE,
             accents.strength,
             _BROW_RISE + _BROW_FALL,
@@ -95,16 +91,15 @@ def enliven(motion: FaceMotion, loudness: np.ndarray, life: Life) -> FaceMotion:
     )
 
 
-def nod_of(motion: FaceMotion, loudness: np.ndarray, life: Life) -> np.ndarray:
-    """Head rotation for each frame of `motion`, float32 (T, 3): radians about the axes right, forward and up.
+def nod_of(prosody: Prosody, life: Life) -> np.ndarray:
+    """Head rotation for each frame of the motion, float32 (T, 3): radians about the axes right, forward and up.
 
     A positive first angle is the chin going down. It begins and ends at rest.
     """
-    count, fps = len(loudness), motion.fps
-    accents = thinned(accents_of(loudness, _jaw(motion), fps), _NOD_APART)
+    count, fps = len(prosody.loudness), prosody.fps
+    accents = thinned(accents_of(prosody), _NOD_APART)
     beats = _overlaid(
-        count,
-        fps,
+        prosody,
         accents.seconds - _NOD_RISE,
         accents.strength,
         _NOD_RISE + _NOD_FALL,
@@ -120,19 +115,19 @@ def nod_of(motion: FaceMotion, loudness: np.ndarray, life: Life) -> np.ndarray:
     return (np.reshape(life.nod, (-1, 1)) * turns).astype(np.float32)
 
 
-def blink_times(loudness: np.ndarray, fps: float, rate: float, seed: int = 0) -> np.ndarray:
+def blink_times(prosody: Prosody, rate: float, seed: int = 0) -> np.ndarray:
     """Seconds at which blinks begin, rising; about `rate` a minute.
 
     Blinks fall due after a refractory time and an exponentially distributed wait; one that falls due in the middle of
     speech moves to the end of the nearest phrase, where there is one within half a wait.
     """
-    mean, duration = 60.0 / rate, len(loudness) / fps
+    mean, duration = 60.0 / rate, prosody.seconds
     rest = min(_REFRACTORY, mean / 2)
     most = int(duration / rest) + 2
     wait = rest + np.random.default_rng([seed, 0]).exponential(mean - rest, most)
     jitter = np.random.default_rng([seed, 1]).random(most + 1)
     wait[0] *= jitter[-1]  # the clip begins anywhere between two blinks
-    breaks = pauses(loudness, fps) / fps
+    breaks = pauses(prosody)
     times: list[float] = []
     for due, random in zip(np.cumsum(wait), jitter, strict=False):
         earliest = times[-1] + max(rest, BLINK) if times else 0.0
@@ -155,12 +150,12 @@ def basis_of(names: tuple[str, ...]) -> np.ndarray:
     return shapes
 
 
-def _blinks(loudness: np.ndarray, fps: float, life: Life) -> tuple[np.ndarray, np.ndarray]:
+def _blinks(prosody: Prosody, life: Life) -> tuple[np.ndarray, np.ndarray]:
     """Weights (T,) of the left and of the right lid."""
-    times = blink_times(loudness, fps, life.rate, life.seed)
+    times = blink_times(prosody, life.rate, life.seed)
     late = np.random.default_rng([life.seed, 2]).uniform(-_LAG, _LAG, len(times))
     left, right = (
-        life.blinks * _overlaid(len(loudness), fps, starts, np.ones(len(times)), BLINK, _blink)
+        life.blinks * _overlaid(prosody, starts, np.ones(len(times)), BLINK, _blink)
         for starts in (times + late.clip(0, None), times - late.clip(None, 0))
     )
     return left, right
@@ -185,22 +180,15 @@ def _to_a_pause(due: float, breaks: np.ndarray, reach: float, random: float) -> 
     return float(starts[nearest] + random * min(0.25, ends[nearest] - starts[nearest] - CLOSING))
 
 
-def _jaw(motion: FaceMotion) -> np.ndarray:
-    """Opening of the jaw (T,); all weights together for a model that has no such shape."""
-    if "jawOpen" in motion.names:
-        return motion.weights[:, motion.names.index("jawOpen")]
-    return motion.weights.sum(axis=1)
-
-
 def _overlaid(
-    count: int,
-    fps: float,
+    prosody: Prosody,
     starts: np.ndarray,
     heights: np.ndarray,
     length: float,
     shape: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Upper envelope (count,) of `shape(seconds)`, `length` seconds long, begun at `starts`, scaled by `heights`."""
+    """Upper envelope (T,) of `shape(seconds)`, `length` seconds long, begun at `starts`, scaled by `heights`."""
+    count, fps = len(prosody.loudness), prosody.fps
     curve = np.zeros(count)
     for start, height in zip(starts, heights, strict=True):
         frames = np.arange(max(0, int(np.ceil(start * fps))), min(count, int(np.ceil((start + length) * fps))))

@@ -9,11 +9,25 @@ from typing import NamedTuple
 import numpy as np
 
 from .curves import gaussian_smooth
+from .motion import FaceMotion
 from .speech import SAMPLE_RATE, Speech
 
 _FLOOR = -100.0  # dB: digital silence
 _PAUSE = 0.15  # seconds: the closure of a stop consonant is shorter
 _LOUDER = 8.0  # dB above its surroundings that make a syllable stand out wholly
+
+
+class Prosody(NamedTuple):
+    """What accents and pauses are found by, at `fps` Hz: loudness in dB and opening of the jaw, (T,) each."""
+
+    fps: float
+    loudness: np.ndarray
+    jaw: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """Length of the speech."""
+        return len(self.loudness) / self.fps
 
 
 class Accents(NamedTuple):
@@ -34,19 +48,30 @@ def loudness_of(speech: Speech, fps: float, count: int) -> np.ndarray:
     return (10 * np.log10(power + 10 ** (_FLOOR / 10))).astype(np.float32)
 
 
-def pauses(loudness: np.ndarray, fps: float) -> np.ndarray:
-    """Stretches of silence, int (n, 2): first frame, and the frame after the last."""
-    quiet = loudness < _silence_below(loudness)
+def prosody_of(motion: FaceMotion, loudness: np.ndarray) -> Prosody:
+    """Prosody of speech that makes the face move so, before any slider; `loudness` (T,) as `loudness_of` gives it.
+
+    All weights together stand for the jaw in a motion that has no such shape.
+    """
+    weights = motion.weights
+    jaw = weights[:, motion.names.index("jawOpen")] if "jawOpen" in motion.names else weights.sum(axis=1)
+    return Prosody(motion.fps, loudness, jaw)
+
+
+def pauses(prosody: Prosody) -> np.ndarray:
+    """Stretches of silence in seconds, (n, 2): begin and end."""
+    quiet = prosody.loudness < _silence_below(prosody.loudness)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
-    found = edges.reshape(-1, 2)
-    return found[found[:, 1] - found[:, 0] >= _PAUSE * fps]
+    found = edges.reshape(-1, 2) / prosody.fps
+    return found[found[:, 1] - found[:, 0] > _PAUSE - 1e-6]
 
 
-def accents_of(loudness: np.ndarray, jaw: np.ndarray, fps: float) -> Accents:
-    """Syllables that stand out from what is around them, by loudness and by how far the jaw opens; jaw is (T,).
+def accents_of(prosody: Prosody) -> Accents:
+    """Syllables that stand out from what is around them, by loudness and by how far the jaw opens.
 
     The lips lead the sound, so a syllable's jaw is looked for before its loudest moment.
     """
+    fps, loudness, jaw = prosody
     spoken = loudness > _silence_below(loudness)
     loud = gaussian_smooth(loudness[:, None].clip(_silence_below(loudness), None), 0.04 * fps)[:, 0]
     weight = gaussian_smooth(spoken[:, None].astype(np.float32), fps)[:, 0] + 1e-6

@@ -19,13 +19,13 @@ from inference.life import (
     enliven,
     nod_of,
 )
-from inference.prosody import accents_of, loudness_of, pauses, thinned
+from inference.prosody import Accents, Prosody, accents_of, loudness_of, pauses, prosody_of, thinned
 
 FPS = 50.0
 
 
-def talk(seconds: float, seed: int = 0) -> np.ndarray:
-    """Loudness (T,) of phrases of two to four seconds, syllables at 4 Hz, and pauses of 0.4 s between phrases."""
+def talk(seconds: float, seed: int = 0) -> Prosody:
+    """Phrases of two to four seconds, syllables at 4 Hz, and pauses of 0.4 s between phrases."""
     rng = np.random.default_rng(seed)
     times = np.arange(round(seconds * FPS)) / FPS
     loudness = -30 + 10 * np.sin(2 * np.pi * 4 * times) + rng.normal(scale=1.0, size=len(times))
@@ -34,7 +34,12 @@ def talk(seconds: float, seed: int = 0) -> np.ndarray:
         end += rng.uniform(2, 4)
         loudness[(times >= end) & (times < end + 0.4)] = -75
         end += 0.4
-    return loudness.astype(np.float32)
+    return heard(loudness)
+
+
+def heard(loudness: np.ndarray) -> Prosody:
+    """`loudness` (T,) with a jaw that does not move."""
+    return Prosody(FPS, loudness.astype(np.float32), np.zeros(len(loudness)))
 
 
 def motion_with(jaw: np.ndarray, *names: str) -> FaceMotion:
@@ -43,31 +48,31 @@ def motion_with(jaw: np.ndarray, *names: str) -> FaceMotion:
     return FaceMotion(FPS, 0.0, ("jawOpen", *names), weights, np.zeros((1 + len(names), 5023, 3), np.float32))
 
 
-def still(loudness: np.ndarray) -> FaceMotion:
-    return motion_with(np.zeros(len(loudness)))
+def still(prosody: Prosody) -> FaceMotion:
+    return motion_with(prosody.jaw)
 
 
 @pytest.mark.parametrize("rate", [8.0, 20.0, 40.0])
 def test_blinks_come_at_the_rate(rate: float) -> None:
     minutes = 20
-    counts = [len(blink_times(talk(60.0 * minutes), FPS, rate, seed)) for seed in range(5)]
+    counts = [len(blink_times(talk(60.0 * minutes), rate, seed)) for seed in range(5)]
     # The waits are random: the standard deviation of a mean of 5 runs of n blinks is below sqrt(n / 5).
     assert abs(np.mean(counts) - rate * minutes) < 4 * np.sqrt(rate * minutes / 5)
 
 
 def test_blinks_never_overlap_and_fit_into_the_clip() -> None:
-    loudness = talk(300)
-    times = blink_times(loudness, FPS, 60.0, 3)
+    prosody = talk(300)
+    times = blink_times(prosody, 60.0, 3)
     assert np.diff(times).min() >= BLINK
     assert times.min() >= 0
     assert times.max() + BLINK <= 300
 
 
 def test_most_blinks_begin_in_pauses() -> None:
-    loudness = talk(600)
-    breaks = pauses(loudness, FPS) / FPS
+    prosody = talk(600)
+    breaks = pauses(prosody)
     silent = (breaks[:, 1] - breaks[:, 0]).sum() / 600
-    times = blink_times(loudness, FPS, 15.0, 0)
+    times = blink_times(prosody, 15.0, 0)
     inside = [((breaks[:, 0] <= time) & (time < breaks[:, 1])).any() for time in times]
     assert silent < 0.2
     assert np.mean(inside) > 0.7
@@ -78,21 +83,21 @@ def test_pauses_are_found_and_stops_are_not() -> None:
     loudness[50:80] = -70
     loudness[120:124] = -70  # 80 ms: a stop consonant
     loudness[180:] = -70
-    assert pauses(loudness, FPS).tolist() == [[50, 80], [180, 200]]
+    np.testing.assert_allclose(pauses(heard(loudness)), [[1.0, 1.6], [3.6, 4.0]])
 
 
 def test_noise_of_the_room_is_silence_too() -> None:
-    loudness = talk(60)
-    noisy = np.maximum(loudness, -45)
-    assert len(pauses(noisy, FPS)) == len(pauses(loudness, FPS))
+    prosody = talk(60)
+    noisy = prosody._replace(loudness=np.maximum(prosody.loudness, -45))
+    assert len(pauses(noisy)) == len(pauses(prosody)) > 10
 
 
 def test_each_blink_shuts_both_eyes_fast_and_opens_them_slowly() -> None:
-    loudness = talk(120)
-    lively = enliven(still(loudness), loudness, Life(blinks=1.0, seed=5))
+    prosody = talk(120)
+    lively = enliven(still(prosody), prosody, Life(blinks=1.0, seed=5))
     assert lively.names[1:] == BLINK_SHAPES
     lids = lively.weights[:, 1:]
-    times = blink_times(loudness, FPS, 20.0, 5)
+    times = blink_times(prosody, 20.0, 5)
     for time in times:
         around = slice(int(time * FPS), int((time + BLINK) * FPS) + 2)
         both = lids[around].min(axis=1)
@@ -111,55 +116,55 @@ def test_each_blink_shuts_both_eyes_fast_and_opens_them_slowly() -> None:
 def test_a_film_shows_every_blink_shut(fps: float, shift: float) -> None:
     from inference.motion import sample_weights
 
-    loudness = talk(60)
-    lively = enliven(still(loudness), loudness, Life(blinks=1.0))
+    prosody = talk(60)
+    lively = enliven(still(prosody), prosody, Life(blinks=1.0))
     frames = (np.arange(int(59 * fps)) + shift) / fps
     lids = sample_weights(lively, frames)[:, 1]
-    for time in blink_times(loudness, FPS, 20.0):
+    for time in blink_times(prosody, 20.0):
         if time < 58:
             assert lids[(frames >= time) & (frames <= time + BLINK)].max() > 0.9
 
 
 def test_the_seed_decides() -> None:
-    loudness = talk(60)
-    jaw = np.abs(np.sin(np.arange(len(loudness)))) * 0.3
+    prosody = talk(60)
+    motion, prosody = still(prosody), prosody._replace(jaw=np.abs(np.sin(np.arange(len(prosody.jaw)))))
     life = Life(blinks=1.0, brows=1.0, nod=1.0, seed=7)
-    once, again = (enliven(motion_with(jaw), loudness, life).weights for _ in range(2))
+    once, again = (enliven(motion, prosody, life).weights for _ in range(2))
     np.testing.assert_array_equal(once, again)
-    np.testing.assert_array_equal(nod_of(motion_with(jaw), loudness, life), nod_of(motion_with(jaw), loudness, life))
+    np.testing.assert_array_equal(nod_of(prosody, life), nod_of(prosody, life))
     other = Life(blinks=1.0, brows=1.0, nod=1.0, seed=8)
-    assert not np.array_equal(enliven(motion_with(jaw), loudness, other).weights, once)
-    assert not np.array_equal(nod_of(motion_with(jaw), loudness, other), nod_of(motion_with(jaw), loudness, life))
+    assert not np.array_equal(enliven(motion, prosody, other).weights, once)
+    assert not np.array_equal(nod_of(prosody, other), nod_of(prosody, life))
 
 
 def test_off_by_default_and_each_by_itself() -> None:
-    loudness = talk(30)
-    motion = still(loudness)
-    assert enliven(motion, loudness, Life()) is motion
-    assert not nod_of(motion, loudness, Life()).any()
-    assert enliven(motion, loudness, Life(brows=1.0)).names == ("jawOpen", *BROW_SHAPES)
-    half = enliven(motion, loudness, Life(blinks=0.5))
+    prosody = talk(30)
+    motion = still(prosody)
+    assert enliven(motion, prosody, Life()) is motion
+    assert not nod_of(prosody, Life()).any()
+    assert enliven(motion, prosody, Life(brows=1.0)).names == ("jawOpen", *BROW_SHAPES)
+    half = enliven(motion, prosody, Life(blinks=0.5))
     assert half.weights[:, 1:].max() == pytest.approx(0.5)
 
 
 def test_what_the_network_does_itself_stays() -> None:
-    loudness = talk(30)
-    motion = motion_with(np.zeros(len(loudness)), "eyeBlinkLeft", "eyeBlinkRight")
-    lively = enliven(motion, loudness, Life(blinks=1.0, brows=1.0))
+    prosody = talk(30)
+    motion = motion_with(prosody.jaw, "eyeBlinkLeft", "eyeBlinkRight")
+    lively = enliven(motion, prosody, Life(blinks=1.0, brows=1.0))
     assert lively.names == (*motion.names, *BROW_SHAPES)
     np.testing.assert_array_equal(lively.weights[:, :3], motion.weights)
 
 
 def test_amounts_may_change_over_time() -> None:
-    loudness = talk(60)
-    fade = np.linspace(0, 1, len(loudness))
-    full = enliven(still(loudness), loudness, Life(blinks=1.0, brows=1.0)).weights
-    faded = enliven(still(loudness), loudness, Life(blinks=fade, brows=fade)).weights
+    prosody = talk(60)
+    fade = np.linspace(0, 1, len(prosody.jaw))
+    full = enliven(still(prosody), prosody, Life(blinks=1.0, brows=1.0)).weights
+    faded = enliven(still(prosody), prosody, Life(blinks=fade, brows=fade)).weights
     np.testing.assert_allclose(faded[:, 1:], full[:, 1:] * fade[:, None], atol=1e-6)
 
 
-def stressed(at: list[float], seconds: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
-    """Loudness and jaw of even syllables at 4 Hz, with those nearest to `at` 8 dB louder and opened wider."""
+def stressed(at: list[float], seconds: float = 20.0) -> Prosody:
+    """Even syllables at 4 Hz, with those nearest to `at` 8 dB louder and opened wider."""
     times = np.arange(round(seconds * FPS)) / FPS
     loudness, jaw = np.full(len(times), -60.0), np.zeros(len(times))
     for middle in np.arange(0.125, seconds, 0.25):
@@ -167,19 +172,19 @@ def stressed(at: list[float], seconds: float = 20.0) -> tuple[np.ndarray, np.nda
         bump = np.exp(-0.5 * ((times - middle) / 0.04) ** 2)
         loudness = np.maximum(loudness, -60 + bump * (38 if extra else 30))
         jaw = np.maximum(jaw, bump * (0.5 if extra else 0.2))
-    return loudness, jaw
+    return Prosody(FPS, loudness, jaw)
 
 
 def test_accents_are_the_syllables_that_stand_out() -> None:
     wanted = [2.125, 5.125, 9.625, 14.125]
-    found = thinned(accents_of(*stressed(wanted), FPS), 0.4)
+    found = thinned(accents_of(stressed(wanted)), 0.4)
     strongest = np.sort(found.seconds[np.argsort(-found.strength)[:4]])
     np.testing.assert_allclose(strongest, wanted, atol=0.05)
 
 
 def test_brows_rise_before_the_accent_and_slowly() -> None:
-    loudness, jaw = stressed([10.125])
-    lively = enliven(motion_with(jaw), loudness, Life(brows=1.0))
+    prosody = stressed([10.125])
+    lively = enliven(still(prosody), prosody, Life(brows=1.0))
     inner = lively.weights[:, lively.names.index("browInnerUpLeft")]
     assert abs(inner.argmax() / FPS - 10.065) < 0.05
     assert inner[round(9.7 * FPS)] == 0
@@ -187,8 +192,6 @@ def test_brows_rise_before_the_accent_and_slowly() -> None:
 
 
 def test_thinned_keeps_the_strongest_apart() -> None:
-    from inference.prosody import Accents
-
     rng = np.random.default_rng(0)
     many = Accents(np.sort(rng.uniform(0, 100, 400)), rng.uniform(0, 1, 400))
     kept = thinned(many, 1.0)
@@ -200,12 +203,23 @@ def test_thinned_keeps_the_strongest_apart() -> None:
 
 
 def test_the_nod_follows_stress_and_rests_at_the_ends() -> None:
-    loudness, jaw = stressed([10.125])
-    nods = np.stack([nod_of(motion_with(jaw), loudness, Life(nod=1.0, seed=seed)) for seed in range(20)])
+    prosody = stressed([10.125])
+    nods = np.stack([nod_of(prosody, Life(nod=1.0, seed=seed)) for seed in range(20)])
     assert np.abs(nods[:, [0, -1]]).max() == 0
     assert abs(nods[:, :, 0].mean(axis=0).argmax() / FPS - 10.125) < 0.1, "the chin goes down on the accent"
     assert np.degrees(np.abs(nods).max()) < 8
-    np.testing.assert_allclose(nod_of(motion_with(jaw), loudness, Life(nod=2.0, seed=1)), 2 * nods[1], atol=1e-6)
+    np.testing.assert_allclose(nod_of(prosody, Life(nod=2.0, seed=1)), 2 * nods[1], atol=1e-6)
+
+
+def test_prosody_of_a_motion() -> None:
+    weights = np.arange(6, dtype=np.float32).reshape(3, 2)
+    basis = np.zeros((2, 4, 3), np.float32)
+    loudness = np.zeros(3)
+    face = FaceMotion(FPS, 0.0, ("mouthClose", "jawOpen"), weights, basis)
+    np.testing.assert_array_equal(prosody_of(face, loudness).jaw, [1, 3, 5])
+    unnamed = FaceMotion(FPS, 0.0, ("a", "b"), weights, basis, "vertices")
+    np.testing.assert_array_equal(prosody_of(unnamed, loudness).jaw, [1, 5, 9])
+    assert prosody_of(face, loudness).seconds == pytest.approx(0.06)
 
 
 def test_loudness_of_a_tone() -> None:
@@ -220,11 +234,11 @@ def test_loudness_of_a_tone() -> None:
 @pytest.mark.parametrize("frames", [1, 2, 7, 40])
 def test_short_and_silent_clips(frames: int) -> None:
     for loudness in (np.full(frames, -100.0), np.linspace(-80, -10, frames)):
-        motion = still(loudness)
+        prosody = heard(loudness)
         life = Life(blinks=1.0, rate=60.0, brows=1.0, nod=1.0)
-        lively = enliven(motion, loudness, life)
+        lively = enliven(still(prosody), prosody, life)
         assert np.isfinite(lively.weights).all()
-        assert np.isfinite(nod_of(motion, loudness, life)).all()
+        assert np.isfinite(nod_of(prosody, life)).all()
 
 
 def test_blink_shapes_shut_flame_s_eyes(shared: object) -> None:
