@@ -81,9 +81,9 @@ class NoiseBank:
         self.lively = [music(random, count) for _ in range(6)] + [clicks(random, count) for _ in range(2)]
         self.lively += [breath(random, count) for _ in range(3)]
         self.babble = []
-        for _ in range(3 if len(voices) > 8 else 0):
+        for _ in range(8 if len(voices) > 8 else 0):
             mix = np.zeros(count, np.float32)
-            for voice in random.choice(len(voices), 8):
+            for voice in random.choice(len(voices), random.integers(4, 9)):
                 mix += np.resize(unit_power(voices[voice]), count)
             self.babble.append(unit_power(mix))
 
@@ -126,9 +126,13 @@ def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank) -> 
         sound = channel(random, sound)
     power = np.mean(np.square(sound)) + 1e-10
     chance = random.random()
-    if chance < 0.6:
-        kinds = bank.still if chance < 0.35 else (bank.lively + bank.babble * 2)
-        ratio = random.uniform(3, 35) if chance < 0.5 else random.uniform(0, 15)
+    if chance < 0.65:
+        if chance < 0.3:
+            kinds, ratio = bank.still, random.uniform(3, 35)
+        elif chance < 0.45 or not bank.babble:
+            kinds, ratio = bank.lively, random.uniform(0, 25)
+        else:
+            kinds, ratio = bank.babble, random.uniform(3, 20)
         noise = bank.slice(random, len(sound), kinds)
         sound = sound + noise * np.sqrt(power * 10 ** (-ratio / 10), dtype=np.float32)
     if random.random() < 0.1:  # overdriven

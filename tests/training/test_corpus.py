@@ -167,7 +167,7 @@ def test_a_tiny_corpus_resumes_and_repeats(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "VOICES", [v for v in VOICES if v.engine == "flite" and v.name != "kal16"])
 
     def make(cache, hours):
-        build.build(cache, folder, build.Profile(hours, 0.2, None), seed=3)
+        build.build(cache, folder, build.Profile(hours, 0.0, 0.2, None), seed=3)
         return list(read_clips(cache))
 
     half, whole = make(tmp_path / "a", 0.002), make(tmp_path / "a", 0.004)

@@ -23,7 +23,7 @@ from .engines import synthesise
 from .nonspeech import MAKERS
 from .real import read_real
 from .texts import Texts
-from .voices import VOICES, Voice
+from .voices import VOICES, Voice, foreign_voices
 
 CONVERTED_SHARE = 0.35
 DEV_SHARE = 0.02
@@ -32,17 +32,20 @@ SHORTEST, LONGEST = 1.0, 10.0  # seconds
 
 @dataclass(frozen=True)
 class Profile:
-    """How much to make: hours of synthetic speech, minutes of non-speech, and how many real clips to list at most."""
+    """How much to make: hours of synthetic speech, most of it English; hours more of other languages; minutes of
+    non-speech; and how many real clips to list at most.
+    """
 
     speech_hours: float
+    foreign_hours: float
     nonspeech_minutes: float
     real_clips: int | None
 
 
 PROFILES = {
-    "small": Profile(0.35, 2.0, 300),
-    "cpu": Profile(14.0, 30.0, None),
-    "full": Profile(17.0, 30.0, None),
+    "small": Profile(0.35, 0.05, 2.0, 300),
+    "cpu": Profile(14.0, 3.0, 30.0, None),
+    "full": Profile(17.0, 6.0, 30.0, None),
 }
 
 
@@ -58,7 +61,11 @@ def build(cache: Path, speech_folder: Path, profile: Profile, seed: int = 0) -> 
     with listing.open("a", encoding="utf-8") as out:
         _list_real(out, done, speech_folder, profile)
         _make_nonspeech(out, done, cache, profile, seed)
-        _make_speech(out, done, cache, speech_folder, profile, seed)
+        texts = Texts(speech_folder, seed)
+        voices = [voice for voice in VOICES if voice.language in texts.languages()]
+        _make_speech(out, done, cache, texts, voices, profile.speech_hours, [seed, 2], "synthetic")
+        foreign = [voice for voice in (*VOICES, *foreign_voices()) if voice.language in texts.languages() - {"en"}]
+        _make_speech(out, done, cache, texts, foreign, profile.foreign_hours, [seed, 3], "foreign")
 
 
 def _add(out: TextIO, clip: Clip) -> None:
@@ -104,23 +111,25 @@ def _make_nonspeech(out: TextIO, done: list[Clip], cache: Path, profile: Profile
             bar.update(length)
 
 
-def _make_speech(out: TextIO, done: list[Clip], cache: Path, folder: Path, profile: Profile, seed: int) -> None:
-    mine = [c for c in done if c.source.startswith("synthetic")]
+def _make_speech(
+    out: TextIO, done: list[Clip], cache: Path, texts: Texts, voices: list[Voice], hours: float, stream: list[int],
+    prefix: str,
+) -> None:  # fmt: skip
+    """Clips `prefix`-000000, … until there are `hours` of them; clip i is drawn from the random stream (*stream, i)."""
+    mine = [c for c in done if c.id.startswith(f"{prefix}-")]
     seconds = sum(c.seconds for c in mine)
     index = max((int(c.id.rsplit("-", 1)[1]) for c in mine), default=-1) + 1
-    texts = Texts(folder, seed)
-    voices = [v for v in VOICES if v.language in texts.languages()]
     shares = np.array([v.share for v in voices])
     rejected: Counter[str] = Counter()
     made = tried = 0
-    wanted = profile.speech_hours * 3600
-    with tqdm(total=round(wanted), initial=round(seconds), desc="speech", unit="s") as bar:
+    wanted = hours * 3600
+    with tqdm(total=round(wanted), initial=round(seconds), desc=f"{prefix} speech", unit="s") as bar:
         while seconds < wanted:
-            rng = np.random.default_rng([seed, 2, index])
+            rng = np.random.default_rng([*stream, index])
             voice = voices[int(rng.choice(len(voices), p=shares / shares.sum()))]
             tried += 1
             try:
-                clip = _speak(cache, f"synthetic-{index:06d}", voice, texts.draw(voice.language, index, rng), rng)
+                clip = _speak(cache, f"{prefix}-{index:06d}", voice, texts.draw(voice.language, index, rng), rng)
             except (ValueError, subprocess.SubprocessError, soundfile.LibsndfileError, FileNotFoundError) as problem:
                 rejected[f"{voice.engine}: {type(problem).__name__}"] += 1
                 if tried >= 50 and made < tried / 4:

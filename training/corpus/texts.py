@@ -89,23 +89,33 @@ def lip_sentence(pairs: list[tuple[str, str]], rng: np.random.Generator) -> str:
 _GRAMMARS = {
     "fr": (
         "mon petit frère,la boulangère,notre voisine,un vieux pêcheur,le facteur,ma grand-mère,cette jeune femme,"
-        "le médecin,le boucher,mon oncle Bertrand,la chanteuse,un moineau,le président,la maîtresse,son ami Philippe",
+        "le médecin,le boucher,mon oncle Bertrand,la chanteuse,un moineau,le président,la maîtresse,son ami Philippe,"
+        "le petit garçon,les enfants,ce monsieur,l'étudiante,le chien du voisin,personne,tout le monde,elle,Jacqueline",
         "a acheté,a perdu,voudrait vendre,regarde,prépare,a trouvé,nous apporte,oublie toujours,a peint,"
-        "cherche partout,aime beaucoup,lave,a mangé,ouvre,admire,promène",
+        "cherche partout,aime beaucoup,lave,a mangé,ouvre,admire,promène,tient,a caché,ne veut pas,a dessiné,achètera,"
+        "a mis de côté,demande encore,jette,répare",
         "une belle pomme,le pain chaud,un bateau blanc,quelques fleurs bleues,la vieille voiture,du beurre frais,"
         "un oiseau rouge,le manteau de Marie,une lampe,des chaussures neuves,un gros poisson,la soupe aux poireaux,"
-        "le journal du jour,un bouquet de muguet,les photos du mariage,son parapluie vert,une bouteille vide",
+        "le journal du jour,un bouquet de muguet,les photos du mariage,son parapluie vert,une bouteille vide,"
+        "trois citrons,la clé du garage,un seau d'eau,des gants gris,ce tableau,une tasse de thé,les rideaux,un canard,"
+        "deux cents grammes de sucre,la réponse,une histoire étrange,son ordinateur",
         "au marché,devant la maison,avant le dîner,pendant les vacances,sous la pluie,près du pont,dans la chambre,"
         "avec beaucoup de patience,chaque mercredi,pour son anniversaire,sans faire de bruit,depuis hier soir,"
-        "au bout de la rue,en plein hiver",
+        "au bout de la rue,en plein hiver,dans le jardin,à cinq heures et quart,ce soir,loin d'ici,sur la table,"
+        "en silence,tous les dix ans,à côté de l'école",
     ),
     "cmn": (
         "wo3 men5,ta1 de5 peng2 you5,wo3 ma1 ma5,lao3 shi1,na4 ge4 yi1 sheng1,xiao3 ming2,wo3 ba4 ba5,xue2 sheng1 men5,"
-        "ni3 de5 mei4 mei5,zhe4 wei4 xian1 sheng5,ta1 gang1 gang1,bian4 min2 dian4 de5 lao3 ban3",
-        "jin1 tian1,ming2 tian1 shang4 wu3,mei3 ge4 zhou1 mo4,wan3 shang5,qu4 nian2 dong1 tian1,chang2 chang2",
-        "zai4 gong1 yuan2 li3,zai4 jia1,zai4 bei3 jing1,zai4 fan4 dian4,zai4 tu2 shu1 guan3,zai4 huo3 che1 zhan4",
+        "ni3 de5 mei4 mei5,zhe4 wei4 xian1 sheng5,ta1 gang1 gang1,bian4 min2 dian4 de5 lao3 ban3,hai2 zi5 men5,ni3,"
+        "da4 jia1,nai3 nai5,shu1 shu5,lin2 ju1,na4 zhi1 gou3",
+        "jin1 tian1,ming2 tian1 shang4 wu3,mei3 ge4 zhou1 mo4,wan3 shang5,qu4 nian2 dong1 tian1,chang2 chang2,"
+        "xian4 zai4,ba1 dian3 ban4,zuo2 tian1,yi3 hou4,zao3 shang5",
+        "zai4 gong1 yuan2 li3,zai4 jia1,zai4 bei3 jing1,zai4 fan4 dian4,zai4 tu2 shu1 guan3,zai4 huo3 che1 zhan4,"
+        "zai4 shang4 hai3,zai4 men2 kou3,zai4 hai3 bian1,zai4 xue2 xiao4,zai4 chu2 fang2",
         "mai3 ping2 guo3,kan4 dian4 ying3,he1 cha2,pao3 bu4,chi1 mian4 bao1,xie3 xin4,mai4 pu2 tao5,ting1 yin1 yue4,"
-        "deng3 peng2 you5,zuo4 wan3 fan4,fang4 feng1 zheng5,xue2 ying1 yu3,pai1 zhao4 pian4,mo2 mian4 fen3",
+        "deng3 peng2 you5,zuo4 wan3 fan4,fang4 feng1 zheng5,xue2 ying1 yu3,pai1 zhao4 pian4,mo2 mian4 fen3,tiao4 wu3,"
+        "da3 lan2 qiu2,kan4 bao4 zhi3,hua4 hua4,chang4 ge1,he1 ka1 fei1,xi3 yi1 fu5,xiu1 zi4 xing2 che1,kai1 che1,"
+        "bao1 jiao3 zi5,shuo1 ming2 bai5,pa2 shan1",
     ),
 }  # fmt: skip
 

@@ -52,6 +52,16 @@ def _espeak_voices() -> list[Voice]:
     return english + foreign
 
 
+def foreign_voices() -> list[Voice]:
+    """Every espeak variant in every language but English, for languages that few other voices speak."""
+    share = {"cmn": 0.35, "fr": 0.3}  # nobody else speaks Mandarin, and French has fewest clips otherwise
+    return [
+        Voice("espeak", f"{voice}+{variant}", language, share.get(language, 0.2))
+        for voice, language in _ESPEAK_FOREIGN.items()
+        for variant in _ESPEAK_VARIANTS
+    ]
+
+
 # Shares are per cent of the clips. Statistical and unit-selection voices sound most like people and come first.
 VOICES: tuple[Voice, ...] = (
     Voice("flite", "awb", "en", 9),
