@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--fps", type=_rate, help="frames per second (default: the model's own)")
-    parser.add_argument("--style", help="speaker style (default: the model's own)")
+    parser.add_argument("--style", help="speaker style, or a blend: neutral:0.7,broad:0.3 (default: the model's own)")
     parser.add_argument(
         "--longest", type=_seconds, metavar="SECONDS",
         help="longest stretch before the decoder starts afresh at a pause, or inf for never (default: the model's own)",

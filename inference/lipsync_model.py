@@ -16,6 +16,7 @@ from .flame import arkit_basis
 from .model_package import ModelPackage
 from .motion import FaceMotion
 from .speech import SAMPLE_RATE, Speech
+from .styles import style_vector
 from .windows import crossfade, plan_windows
 
 EMBEDDED_MODEL = Path(__file__).resolve().parent.parent / "vendored_models" / "wav2sem_small"
@@ -61,19 +62,8 @@ class LipSyncModel:
         return model
 
     def style_vector(self, style: str | Mapping[str, float] | None = None) -> np.ndarray:
-        """One-hot or convex blend over the package's styles, (styles,); None is the default style.
-
-        Raises ModelError for a style the model does not have.
-        """
-        blend = {style or self.package.default_style: 1.0} if style is None or isinstance(style, str) else dict(style)
-        unknown = [name for name in blend if name not in self.package.styles]
-        if unknown or sum(blend.values()) <= 0 or min(blend.values()) < 0:
-            raise ModelError(
-                f"The model has no style {', '.join(map(repr, unknown)) or 'of no weight'}; "
-                f"choose among {', '.join(self.package.styles)}."
-            )
-        weights = np.array([blend.get(name, 0.0) for name in self.package.styles])
-        return weights / weights.sum()
+        """Weights over the package's styles, (styles,); None is its default style. Raises ModelError."""
+        return style_vector(self.package.default_style if style in (None, "") else style, self.package.styles)
 
     def run(
         self,
@@ -85,9 +75,10 @@ class LipSyncModel:
     ) -> FaceMotion:
         """The face motion of `speech`, one frame per 1/fps seconds from its first sample on.
 
-        style: a name or {name: weight}. progress(fraction, stage) is called from this thread. longest: seconds that the
-        decoder runs on before it starts afresh at a pause; by default the package's, `math.inf` for never. Raises
-        Cancelled soon after `cancelled()` turns true: within one window (24 or 40 s) of speech.
+        style: a name, a blend such as "neutral:0.7, broad:0.3", or {name: weight}; by default the package's.
+        progress(fraction, stage) is called from this thread. longest: seconds that the decoder runs on before it
+        starts afresh at a pause; by default the package's, `math.inf` for never. Raises Cancelled soon after
+        `cancelled()` turns true: within one window (24 or 40 s) of speech.
         """
 
         def tick(fraction: float, stage: str) -> None:

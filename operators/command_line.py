@@ -57,7 +57,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--object", metavar="NAME", help="name of the head, a mesh object")
     parser.add_argument("--output", metavar="OUT.blend", help="where the result is saved")
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
-    parser.add_argument("--style", metavar="NAME", help="speaking style (default: the model's own)")
+    parser.add_argument("--style", metavar="NAME", help="speaking style, or a blend: neutral:0.7,broad:0.3")
     parser.add_argument("--start-frame", type=float, default=1.0, metavar="F", help="frame at which the speech begins")
     parser.add_argument(
         "--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)"

@@ -131,7 +131,7 @@ def task_from_settings(context: bpy.types.Context) -> Task:
         start_frame=settings.start_frame,
         tolerance=settings.tolerance if settings.keys == "REDUCED" else 0.0,
         to_nla=settings.destination == "NLA",
-        style=settings.style or None,
+        style=model_list.chosen_style(settings),
         device=device(context),
     )
     package = model_list.find(context, settings.model)

@@ -73,6 +73,13 @@ def style_items(settings: Any, context: bpy.types.Context) -> list[EnumItem]:
     return _keep([(style, style.replace("_", " ").title(), "Speaking style") for style in styles])
 
 
+def chosen_style(settings: Any) -> str | None:
+    """The style, or the blend of two, that the settings describe; None is the model's default."""
+    if not settings.style_mix or settings.second_style == settings.style:
+        return settings.style or None
+    return f"{settings.style}:{1 - settings.style_mix:.3f}, {settings.second_style}:{settings.style_mix:.3f}"
+
+
 def remembered(items: Callable[[Any, bpy.types.Context], list[EnumItem]], attribute: str) -> dict[str, Any]:
     """Getter and setter of an enum whose choice is kept as text in `attribute`.
 

@@ -62,6 +62,20 @@ class LipSyncSettings(bpy.types.PropertyGroup):
         description="Way of speaking that the model has learned",
         **remembered(style_items, "style_name"),
     )
+    second_style_name: StringProperty()
+    second_style: EnumProperty(
+        name="Second Style",
+        description="Style that is mixed into the first one",
+        **remembered(style_items, "second_style_name"),
+    )
+    style_mix: FloatProperty(
+        name="Mix",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description="Share of the second style: at 0 the first one speaks alone, at 1 the second",
+    )
     start_frame: FloatProperty(
         name="Start Frame", default=1.0, precision=1, step=100, description="Frame at which the speech begins"
     )

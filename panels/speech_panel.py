@@ -67,6 +67,9 @@ def _draw_model(layout: bpy.types.UILayout, settings: Any) -> None:
     group = layout.column(align=True)
     group.prop(settings, "model", text="")
     group.prop(settings, "style", text="")
+    row = group.row(align=True)
+    row.prop(settings, "second_style", text="")
+    row.prop(settings, "style_mix", slider=True)
 
 
 def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:

@@ -84,6 +84,16 @@ def test_style_changes_the_motion(settings: Any, toy_folder: Path, speech_file: 
     assert largest_error(head, motion_of(toy_folder, speech_file, style="neutral"), fit, 1) > EXACT
 
 
+def test_two_styles_mix(settings: Any, toy_folder: Path, speech_file: Path) -> None:
+    head = made_up_head()
+    settings.second_style, settings.style_mix = "broad", 0.25
+    generate()
+    fit = fit_of(head)
+    mixed = motion_of(toy_folder, speech_file, style={"neutral": 0.75, "broad": 0.25})
+    assert largest_error(head, mixed, fit, 1) < EXACT
+    assert largest_error(head, motion_of(toy_folder, speech_file, style="neutral"), fit, 1) > EXACT
+
+
 def test_the_mouth_comes_to_rest(settings: Any) -> None:
     head = made_up_head()
     generate()

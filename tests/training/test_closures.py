@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pocketsphinx")
 
-from training.closures import CRITERIA, OTHERS, Criterion, Tally, closed_events  # noqa: E402
-from training.evaluation.languages import LANGUAGES, VOICES, rule_gap, sentences  # noqa: E402
+from training.closures import CRITERIA, OTHERS, Criterion, Tally, closed_events
+from training.evaluation.languages import LANGUAGES, VOICES, rule_gap, sentences
 
 FPS = 50.0
 PHONES = [(0.0, 0.4, "AA"), (0.4, 0.46, "T"), (0.46, 1.0, "AA"), (1.0, 1.06, "P"), (1.06, 1.12, "T"), (1.12, 2.0, "AA")]

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from inference import Speech  # noqa: E402
-from training.evaluation.clips import EvalClip  # noqa: E402
-from training.evaluation.robustness import add_noise, at_speed, babble, conditions, means, telephone  # noqa: E402
+from inference import Speech
+from training.evaluation.clips import EvalClip
+from training.evaluation.robustness import add_noise, at_speed, babble, conditions, means, telephone
 
 RATE = 16000
 
