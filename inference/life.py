@@ -21,7 +21,7 @@ from functools import lru_cache
 import numpy as np
 
 from .curves import gaussian_smooth
-from .flame import arkit_basis
+from .flame import VERTEX_COUNT, arkit_basis
 from .motion import FaceMotion
 from .prosody import Prosody, accents_of, pauses, thinned
 
@@ -65,7 +65,10 @@ class Life:
 
 
 def enliven(motion: FaceMotion, prosody: Prosody, life: Life) -> FaceMotion:
-    """`motion` with columns for blinks and brows added; those that it has already stay as they are."""
+    """`motion` with columns for blinks and brows added; those that it has already stay as they are.
+
+    Their offsets come along where the basis of `motion` is of FLAME's vertices, else they are zero.
+    """
     made: dict[str, np.ndarray] = {}
     if np.any(life.blinks):
         made |= dict(zip(BLINK_SHAPES, _blinks(prosody, life), strict=True))
@@ -83,11 +86,13 @@ def enliven(motion: FaceMotion, prosody: Prosody, life: Life) -> FaceMotion:
     if not names:
         return motion
     columns = np.stack([made[name] for name in names], axis=1).clip(0.0, 1.0).astype(np.float32)
+    vertices = motion.basis.shape[1]
+    shapes = basis_of(names) if vertices == VERTEX_COUNT else np.zeros((len(names), vertices, 3), np.float32)
     return replace(
         motion,
         names=motion.names + names,
         weights=np.concatenate([motion.weights, columns], axis=1),
-        basis=np.concatenate([motion.basis, basis_of(names)]),
+        basis=np.concatenate([motion.basis, shapes]),
     )
 
 

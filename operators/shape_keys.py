@@ -32,7 +32,7 @@ def add_keys(obj: bpy.types.Object, names: Sequence[str], deltas: np.ndarray, fi
         key = obj.shape_key_add(name=name, from_mix=False)
         undo.callback(_remove, obj, key.name)
         # Coordinates and reference are set outright: what a new key starts from depends on what was edited last.
-        key.data.foreach_set("co", (rest + delta @ linear).ravel())
+        key.points.foreach_set("co", (rest + delta @ linear).ravel())  # hundreds of times quicker than `data`
         key.relative_key = reference
         key.value = 0.0
     obj.active_shape_key_index = active

@@ -134,7 +134,7 @@ def find(target: TargetMesh) -> bpy.types.Object:
 
 def basis_coordinates(mesh: bpy.types.Mesh) -> np.ndarray:
     """Rest positions in mesh space, float32 (V, 3): the reference key's where there are shape keys."""
-    rest = mesh.shape_keys.reference_key.data if mesh.shape_keys else mesh.vertices
+    rest = mesh.shape_keys.reference_key.points if mesh.shape_keys else mesh.vertices
     coordinates = np.empty((len(mesh.vertices), 3), np.float32)
     rest.foreach_get("co", coordinates.reshape(-1))
     return coordinates
