@@ -42,7 +42,8 @@ class Refinement:
     strength, jaw, rounding, upper_lip, lower_lip: factors, 1 as spoken, 0 none. lip_closure: 1 as spoken, 2 shuts
     near-closures too, 0 lets the lips part at closures as far as at rest. smoothing: standard deviation of a
     Gaussian, seconds. offset: seconds by which the motion comes later. Each may be an array with one value per frame
-    of the motion. mutes: (first, last) seconds on the timeline between which the face is at rest.
+    of the motion; an offset that changes moves what lies between the ends. mutes: (first, last) seconds on the
+    timeline between which the face is at rest.
     """
 
     strength: Amount = 1.0
@@ -157,14 +158,9 @@ def _smoothed(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 def _moved(motion: FaceMotion, offset: np.ndarray) -> FaceMotion:
     """`motion` later by `offset` seconds: by its start, or, where the offset changes, by sampling it anew."""
-    if len(offset) == 1 or np.ptp(offset) == 0:
+    if np.ptp(offset) == 0:
         return replace(motion, start=motion.start + float(offset[0, 0])) if offset[0, 0] else motion
-    early = int(np.ceil(max(0.0, -float(offset.min())) * motion.fps))
-    late = int(np.ceil(max(0.0, float(offset.max())) * motion.fps))
-    start = motion.start - early / motion.fps
-    times = start + np.arange(early + len(motion.weights) + late) / motion.fps
-    held = np.concatenate([np.full(early, offset[0, 0]), offset[:, 0], np.full(late, offset[-1, 0])])
-    return replace(motion, start=start, weights=sample_weights(motion, times - held))
+    return replace(motion, weights=sample_weights(motion, motion.times - offset[:, 0]))
 
 
 def _muted(motion: FaceMotion, mutes: tuple[tuple[float, float], ...]) -> FaceMotion:

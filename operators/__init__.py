@@ -7,6 +7,7 @@ MODULES = (
     "preferences",
     "model_list",
     "properties",
+    "face_properties",
     "target_check",
     "generate_lipsync",
     "cancel_lipsync",

@@ -11,7 +11,7 @@ from time import perf_counter
 import bpy
 
 from ..inference import MeshError
-from . import animation, shape_keys, sound, target_mesh, verify
+from . import animation, ids, shape_keys, sound, target_mesh, verify
 from .lipsync_task import Result, Task
 
 
@@ -48,6 +48,7 @@ def write(task: Task, result: Result) -> Report:
         written = animation.write(
             obj.data.shape_keys, result.curves, f"{obj.name} Lip Sync", task.options.to_nla, _about(task), undo
         )
+        bpy.data.actions[written.action, None][ids.RAW] = result.raw
         first, last = result.curves.frame_range
         sound.place(scene, task.source, task.start_frame, undo)
         sound.play_in_sync(scene, last, undo)
@@ -87,6 +88,8 @@ def _about(task: Task) -> str:
             "version": task.package.version,
             "style": task.options.style or task.package.default_style,
             "start_frame": task.start_frame,
+            "fps": task.fps,
+            "tolerance": task.options.tolerance,
         }
     )
 

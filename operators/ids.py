@@ -10,6 +10,8 @@ REFRESH_MODELS: Final = "wav2sem.refresh_models"
 SETTINGS: Final = "wav2sem_lipsync"  # on Scene, saved with the file
 JOB: Final = "wav2sem_job"  # on WindowManager, never saved and untouched by undo
 MARK: Final = "wav2sem_lipsync"  # custom property of every Action that a bake made
+RAW: Final = "wav2sem_raw"  # custom property of such an Action: what the network said
+FACE: Final = "wav2sem_face"  # on Object: settings of one head
 
 COMMAND: Final = "lipsync"  # blender --command lipsync
 TRACK: Final = "Lip Sync"  # NLA track and animation group

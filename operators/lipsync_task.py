@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
 
 import bpy
-import numpy as np
 
 from ..inference import (
     Cancelled,
@@ -20,12 +19,13 @@ from ..inference import (
     ModelPackage,
     arkit_view,
     blendshape_names,
-    make_curves,
 )
-from . import target_mesh
+from . import face_properties, shaping, stored_result, target_mesh
 from .arkit_names import Channel
 from .audio_source import AudioSource
 from .job import Progress
+from .shaping import Sliders
+from .stored_result import Facts, StoredResult
 from .target_mesh import TargetMesh
 
 READING, LOADING, RUNNING = 0.03, 0.06, 0.97  # fractions of the whole at which the stages end
@@ -50,10 +50,12 @@ class Options:
 class Result:
     """Face motion, with the curves for the mesh's keys and how long it took (seconds).
 
+    raw: the motion as it is stored with the Action, from which the curves are made.
     device_note: one sentence when the model ran elsewhere than asked, else None.
     """
 
     motion: FaceMotion
+    raw: bytes
     curves: CurveSet
     speech_seconds: float
     compute_seconds: float
@@ -62,7 +64,10 @@ class Result:
 
 @dataclass(frozen=True)
 class Task:
-    """One bake, fully described without bpy; `fps` of the scene (Hz), `new_keys` to be made on the mesh."""
+    """One bake, fully described without bpy; `fps` of the scene (Hz), `new_keys` to be made on the mesh.
+
+    sliders: what the head is set to.
+    """
 
     target: TargetMesh
     source: AudioSource
@@ -72,6 +77,12 @@ class Task:
     fps: float
     channels: tuple[Channel, ...]
     new_keys: tuple[str, ...]
+    sliders: Sliders = field(default_factory=Sliders)
+
+    @property
+    def facts(self) -> Facts:
+        """How the result will lie in the scene."""
+        return Facts(self.start_frame, self.fps, self.options.tolerance)
 
     @property
     def start_frame(self) -> float:
@@ -96,14 +107,11 @@ class Task:
         progress(RUNNING, "Making keys")
         if motion.kind == "vertices":
             motion = arkit_view(motion).motion
-        curves = make_curves(self._for_mesh(motion), self.fps, self.start_frame, tolerance=self.options.tolerance)
+        raw = stored_result.packed(StoredResult(motion, self.channels))
+        # From what is stored and not from what is at hand, so that Refine makes the same curves of it.
+        curves = shaping.shape(stored_result.unpacked(raw), self.facts, self.sliders)
         _stop_if(cancelled)
-        return Result(motion, curves, speech.duration, perf_counter() - began, model.encoder.note)
-
-    def _for_mesh(self, motion: FaceMotion) -> FaceMotion:
-        """`motion` over the keys of the mesh; columns of a key for both sides are averaged."""
-        weights = np.stack([motion.weights[:, channel.columns].mean(axis=1) for channel in self.channels], axis=1)
-        return replace(motion, names=tuple(channel.key for channel in self.channels), weights=weights)
+        return Result(motion, raw, curves, speech.duration, perf_counter() - began, model.encoder.note)
 
 
 def prepare(
@@ -113,7 +121,9 @@ def prepare(
     target = target_mesh.read_target(obj)
     channels, new_keys = target.bind(blendshape_names(package))
     fps = scene.render.fps / scene.render.fps_base
-    return Task(target, source, package, options, scene.name, fps, channels, new_keys)
+    assert obj is not None
+    sliders = face_properties.snapshot(obj, scene)
+    return Task(target, source, package, options, scene.name, fps, channels, new_keys, sliders)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -170,11 +170,10 @@ def test_a_constant_offset_is_exact(spoken: FaceMotion) -> None:
 
 
 def test_a_changing_offset_comes_later_where_it_says(spoken: FaceMotion) -> None:
-    """0.1 s early at the beginning, 0.2 s late at the end, nothing lost at either end."""
+    """0.1 s early at the beginning, 0.2 s late at the end, as many frames as before."""
     offset = np.linspace(-0.1, 0.2, 400)
     moved = with_(spoken, offset=offset)
-    assert moved.start == pytest.approx(spoken.start - 0.1)
-    assert moved.duration >= spoken.duration + 0.3
+    assert moved.start == spoken.start and moved.weights.shape == spoken.weights.shape
     jaw = column("jawOpen")
     for time in (1.0, 3.0, 5.0):
         wanted = np.interp(time - np.interp(time, spoken.times, offset), spoken.times, spoken.weights[:, jaw])

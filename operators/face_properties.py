@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a head is set to, kept on its Object: the sliders of Refine. No logic but taking a snapshot.
+
+The properties can be overridden on a linked character and animated. `on_change` is called with the object whenever
+the user, or a script, sets one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import bpy
+import numpy as np
+from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerProperty
+
+from . import ids
+from .shaping import Animated, Setting, Sliders
+
+OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
+_MOST_FRAMES = 200_000  # at which an animated slider is looked at
+
+on_change: list[Callable[[bpy.types.Object], None]] = []
+
+
+def changed(group: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
+    """Update callback of every property of a head."""
+    for listener in on_change:
+        listener(group.id_data)
+
+
+def _factor(name: str, description: str) -> Any:
+    return FloatProperty(
+        name=name, description=description, default=1.0, min=0.0, max=4.0, soft_max=2.0, step=5, precision=2,
+        override=OVERRIDABLE, update=changed,
+    )  # fmt: skip
+
+
+class LipSyncMute(bpy.types.PropertyGroup):
+    """Scene frames between which the face is at rest."""
+
+    first: IntProperty(name="From", description="First frame at rest", override=OVERRIDABLE, update=changed)
+    last: IntProperty(name="To", description="Last frame at rest", override=OVERRIDABLE, update=changed)
+
+
+class LipSyncFace(bpy.types.PropertyGroup):
+    """The sliders of one head."""
+
+    strength: _factor("Strength", "How far everything moves; closures stay shut")
+    jaw: _factor("Jaw", "How far the jaw opens; lips that are shut stay shut")
+    lip_closure: _factor(
+        "Lip Closure", "How firmly the lips shut on p, b and m: above 1 near-closures shut too, below 1 they stay apart"
+    )
+    rounding: _factor("Rounding", "How far the lips go forward on o, u and w")
+    upper_lip: _factor("Upper Lip", "How far the upper lip rises and rolls")
+    lower_lip: _factor("Lower Lip", "How far the lower lip falls and rolls")
+    smoothing: FloatProperty(
+        name="Smoothing",
+        description="Calms what is faster than this many seconds; closures are kept",
+        default=0.0, min=0.0, max=1.0, soft_max=0.2, step=1, precision=3, subtype="TIME_ABSOLUTE",
+        override=OVERRIDABLE, update=changed,
+    )  # fmt: skip
+    offset: FloatProperty(
+        name="Time Offset",
+        description="Frames by which the face comes later than the sound; negative: earlier",
+        default=0.0, soft_min=-10.0, soft_max=10.0, min=-1000.0, max=1000.0, step=10, precision=1,
+        override=OVERRIDABLE, update=changed,
+    )  # fmt: skip
+    mutes: CollectionProperty(type=LipSyncMute, override={"LIBRARY_OVERRIDABLE", "USE_INSERTION"})
+    active_mute: IntProperty(options=set())
+
+
+SLIDERS = ("strength", "jaw", "lip_closure", "rounding", "upper_lip", "lower_lip", "smoothing", "offset")
+
+
+def face_of(obj: bpy.types.Object) -> LipSyncFace:
+    """The settings of `obj`."""
+    return getattr(obj, ids.FACE)
+
+
+def snapshot(obj: bpy.types.Object, scene: bpy.types.Scene) -> Sliders:
+    """The settings of `obj`, those that its action animates at every frame they have keys on and `scene` plays."""
+    face = face_of(obj)
+    return Sliders(
+        {name: setting(obj, face, name, scene) for name in SLIDERS},
+        tuple((float(mute.first), float(mute.last)) for mute in face.mutes),
+    )
+
+
+def setting(obj: bpy.types.Object, group: bpy.types.PropertyGroup, name: str, scene: bpy.types.Scene) -> Setting:
+    """Property `name` of `group` on `obj`: its number, or what the F-curve in the object's action makes of it."""
+    curve = animating(obj, group.path_from_id(name))
+    if curve is None:
+        return float(getattr(group, name))
+    first, last = curve.range()
+    first, last = int(np.floor(min(first, scene.frame_start))), int(np.ceil(max(last, scene.frame_end)))
+    frames = np.arange(first, min(last, first + _MOST_FRAMES) + 1)
+    known = group.bl_rna.properties[name]
+    values = np.array([curve.evaluate(frame) for frame in frames])
+    return Animated(frames.astype(np.float64), np.nan_to_num(values).clip(known.hard_min, known.hard_max))
+
+
+def animating(obj: bpy.types.Object, path: str) -> bpy.types.FCurve | None:
+    """The F-curve that plays on property `path` of `obj`, if its own action has one."""
+    data = obj.animation_data
+    if data is None or data.action is None or data.action_slot is None:
+        return None
+    for layer in data.action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(data.action_slot)
+            curve = bag.fcurves.find(path) if bag else None
+            if curve is not None and not curve.mute and not curve.is_empty:
+                return curve
+    return None
+
+
+CLASSES = (LipSyncMute, LipSyncFace)
+
+
+def register() -> None:
+    """Register the groups and hang them on Object."""
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    setattr(bpy.types.Object, ids.FACE, PointerProperty(type=LipSyncFace, override=OVERRIDABLE))
+
+
+def unregister() -> None:
+    """Take them away again."""
+    delattr(bpy.types.Object, ids.FACE)
+    for cls in reversed(CLASSES):
+        bpy.utils.unregister_class(cls)
