@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from inference import LipSyncModel, Speech  # noqa: E402
 from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
-from training.export import amplify, blend, export_package, parity  # noqa: E402
+from training.export import amplify, blend, check_storage, export_package, parity  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 
 NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthPressLeft", "mouthPressRight")
@@ -48,6 +49,19 @@ def test_half_precision_moves_little_and_saves_space(tmp_path: Path) -> None:
     sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.85 * sizes[0]
     assert parity(network, wav2sem, tmp_path / "half") < 5e-3
+
+
+def test_storage_that_moves_a_vertex_too_far_is_refused(tmp_path: Path) -> None:
+    network, _ = networks(0)
+    export_package(network, NAMES, None, tmp_path, "0.0.1", half=False)
+    full = LipSyncModel.load(tmp_path).run(Speech(np.zeros(8000, np.float32)))
+    longest = float(np.linalg.norm(full.basis[0], axis=1).max())  # metres that jawOpen moves a vertex, of all most
+    weights = full.weights.copy()
+    weights[7, 0] += 0.9e-4 / longest
+    assert check_storage(full, replace(full, weights=weights)) == pytest.approx(0.9e-4, rel=1e-3)
+    weights[7, 0] += 0.2e-4 / longest
+    with pytest.raises(ValueError, match=r"0\.110 mm.*--float32"):
+        check_storage(full, replace(full, weights=weights))
 
 
 def test_the_sentence_vector_reaches_the_lips(tmp_path: Path) -> None:
