@@ -187,8 +187,8 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
     largest = max(float(np.linalg.norm(move, axis=1).max()) for move in moves)
     if not largest < STORAGE_TOLERANCE:
         raise ValueError(
-            f"Storing the weights as float16 moves a vertex by {largest * 1000:.3f} mm, {STORAGE_TOLERANCE * 1000:g} mm "
-            "are allowed; export with --float32."
+            f"Storing the weights as float16 moves a vertex by {largest * 1000:.3f} mm; "
+            f"{STORAGE_TOLERANCE * 1000:g} mm are allowed. Export with --float32."
         )
     return largest
 

@@ -60,7 +60,7 @@ def test_storage_that_moves_a_vertex_too_far_is_refused(tmp_path: Path) -> None:
     weights[7, 0] += 0.9e-4 / longest
     assert check_storage(full, replace(full, weights=weights)) == pytest.approx(0.9e-4, rel=1e-3)
     weights[7, 0] += 0.2e-4 / longest
-    with pytest.raises(ValueError, match=r"0\.110 mm.*--float32"):
+    with pytest.raises(ValueError, match=r"0\.110 mm; 0\.1 mm are allowed\. Export with --float32"):
         check_storage(full, replace(full, weights=weights))
 
 
