@@ -30,7 +30,7 @@ def read_phones(speech: Path) -> list[tuple[float, float, str]]:
 def draw_curves(speech: Path, curves: Any, fps: float, path: Path) -> None:
     """Waveform with phones on top, then one row per shape key, the most active ones, over seconds."""
     sound, rate = soundfile.read(speech, dtype="float32", always_2d=True)
-    weights = {n: (np.asarray(f) - 1, np.asarray(v)) for n, (f, v) in zip(curves.names, curves.keys, strict=True)}
+    weights = {n: (keys.frames - 1, keys.values) for n, keys in zip(curves.names, curves.keys, strict=True)}
     names = _one_side(sorted(weights, key=lambda n: -np.ptp(weights[n][1])))[:CURVES]
     figure, axes = plt.subplots(len(names) + 1, 1, figsize=(14, 9), sharex=True, height_ratios=[2.2] + [1] * len(names))
     axes[0].plot(np.arange(len(sound)) / rate, sound[:, 0], lw=0.4, color="#334455")

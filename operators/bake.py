@@ -46,7 +46,13 @@ def write(task: Task, result: Result) -> Report:
             assert task.target.fit is not None
             shape_keys.add_keys(obj, task.new_keys, result.motion.basis[columns], task.target.fit, undo)
         written = animation.write(
-            obj.data.shape_keys, result.curves, f"{obj.name} Lip Sync", task.options.to_nla, _about(task), undo
+            obj.data.shape_keys,
+            result.curves,
+            f"{obj.name} Lip Sync",
+            task.options.destination,
+            _about(task),
+            undo,
+            task.options.keep_edits,
         )
         bpy.data.actions[written.action, None][ids.RAW] = result.raw
         first, last = result.curves.frame_range
@@ -105,6 +111,10 @@ def _notes(task: Task, written: animation.Written, remarks: tuple[str | None, ..
     notes = [f"Action “{written.action}”" + ("" if written.place == "action" else f" in the {written.place}") + "."]
     if written.replaced:
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
+    if written.edited:
+        notes.append(f"Kept as you edited them by hand: {written.edited} keys.")
+    if written.own:
+        notes.append(f"Left to your own keys: {_listed(written.own)}.")
     if written.covered:
         notes.append(f"Your own action plays on top and also animates {_listed(written.covered)}.")
     if task.target.driven:

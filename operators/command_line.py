@@ -134,7 +134,13 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
         obj,
         audio_source.from_file(str(Path(options.audio).absolute())),
         _package(options.model),
-        Options(options.start_frame, options.tolerance, options.nla, options.style or None, threads=threads),
+        Options(
+            options.start_frame,
+            options.tolerance,
+            "NLA" if options.nla else "ACTION",
+            style=options.style or None,
+            threads=threads,
+        ),
     )
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):

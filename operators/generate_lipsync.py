@@ -130,7 +130,8 @@ def task_from_settings(context: bpy.types.Context) -> Task:
     options = Options(
         start_frame=settings.start_frame,
         tolerance=settings.tolerance if settings.keys == "REDUCED" else 0.0,
-        to_nla=settings.destination == "NLA",
+        destination=settings.destination,
+        keep_edits=settings.hand_edits == "KEEP",
         style=model_list.chosen_style(settings),
         device=device(context),
     )

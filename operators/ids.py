@@ -6,10 +6,20 @@ from typing import Final
 GENERATE: Final = "wav2sem.generate_lipsync"
 CANCEL: Final = "wav2sem.cancel_lipsync"
 REFRESH_MODELS: Final = "wav2sem.refresh_models"
+DIAGNOSE: Final = "wav2sem.diagnose_mouth"
+FIX: Final = "wav2sem.fix_mouth"
+COPY_REPORT: Final = "wav2sem.copy_report"
+REFINE_PRESET: Final = "wav2sem.refine_preset"
+REFINE_RESET: Final = "wav2sem.refine_reset"
+REFINE_HERE: Final = "wav2sem.refine_here"
+ADD_MUTE: Final = "wav2sem.add_mute"
+REMOVE_MUTE: Final = "wav2sem.remove_mute"
 
 SETTINGS: Final = "wav2sem_lipsync"  # on Scene, saved with the file
 JOB: Final = "wav2sem_job"  # on WindowManager, never saved and untouched by undo
 MARK: Final = "wav2sem_lipsync"  # custom property of every Action that a bake made
+WRITTEN: Final = "wav2sem_written"  # custom property of such an Action: its curves as they were generated
+GUEST: Final = "wav2sem_guest"  # custom property of an Action of the user's that holds a bake among his own curves
 RAW: Final = "wav2sem_raw"  # custom property of such an Action: what the network said
 FACE: Final = "wav2sem_face"  # on Object: settings of one head
 

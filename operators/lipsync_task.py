@@ -33,14 +33,16 @@ READING, LOADING, RUNNING = 0.03, 0.06, 0.97  # fractions of the whole at which 
 
 @dataclass(frozen=True)
 class Options:
-    """How to bake: start frame (scene frames, may lie between two), tolerance in weight (0: every key), where to.
+    """How to bake: start frame (scene frames, may lie between two), tolerance in weight (0: every key).
 
+    destination: ACTION, SLOT or NLA. keep_edits: whether hand edits of the bake that loses its place are taken over.
     threads: how many the model runs on, 0 for one per core.
     """
 
     start_frame: float = 1.0
     tolerance: float = 0.0
-    to_nla: bool = False
+    destination: str = "ACTION"
+    keep_edits: bool = True
     style: str | None = None
     device: str = "CPU"
     threads: int = 0

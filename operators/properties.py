@@ -6,6 +6,7 @@ from __future__ import annotations
 import bpy
 from bpy.props import (
     BoolProperty,
+    CollectionProperty,
     EnumProperty,
     FloatProperty,
     PointerProperty,
@@ -26,7 +27,12 @@ KEYS = (
 )
 DESTINATIONS = (
     ("ACTION", "Action", "A new action of its own; where another action is playing, a strip beneath it"),
+    ("SLOT", "Slot", "The action that plays now, in its own slot, beside the curves that you have there"),
     ("NLA", "NLA Strip", "A strip in the track “Lip Sync” of the nonlinear animation editor"),
+)
+HAND_EDITS = (
+    ("KEEP", "Keep", "Keys that you edited by hand stand as they are when lip sync is generated again"),
+    ("DROP", "Drop", "Generate again without what you edited by hand; the earlier action is kept"),
 )
 
 
@@ -91,6 +97,18 @@ class LipSyncSettings(bpy.types.PropertyGroup):
         description="Largest difference that leaving out keys may cause, of a shape key's range 0 to 1",
     )
     destination: EnumProperty(name="Into", items=DESTINATIONS, description="Where the animation goes")
+    hand_edits: EnumProperty(
+        name="Hand Edits", items=HAND_EDITS, description="What Generate does with keys that you edited by hand"
+    )
+
+
+class LipSyncCause(bpy.types.PropertyGroup):
+    """One thing that keeps a mouth from moving, as the panel shows it."""
+
+    cause: StringProperty()
+    subject: StringProperty()
+    sentence: StringProperty()
+    fix: StringProperty()  # what the button says, "" for none
 
 
 class LipSyncJob(bpy.types.PropertyGroup):
@@ -103,6 +121,10 @@ class LipSyncJob(bpy.types.PropertyGroup):
     level: StringProperty()  # "", "INFO", "WARNING", "ERROR" or "CANCELLED"
     message: StringProperty()
     details: StringProperty()  # one line each
+    speed: FloatProperty()  # seconds of speech per second that the last one took; 0: none yet
+    causes: CollectionProperty(type=LipSyncCause)
+    verdict: StringProperty()  # one sentence on whether the mouth moves, "" when nobody asked
+    diagnosed: StringProperty()  # name of the object that it is about
     target_key: StringProperty()  # which mesh the next two describe
     target_line: StringProperty()
     target_usable: BoolProperty()
@@ -118,7 +140,7 @@ def job_state(context: bpy.types.Context) -> LipSyncJob:
     return getattr(context.window_manager, ids.JOB)
 
 
-CLASSES = (LipSyncSettings, LipSyncJob)
+CLASSES = (LipSyncSettings, LipSyncCause, LipSyncJob)
 
 
 def register() -> None:

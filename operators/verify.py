@@ -73,7 +73,7 @@ def _extremes(curves: CurveSet) -> tuple[tuple[int, Weights], tuple[int, Weights
     """Frame and weights where the weights add up to least, and to most."""
     first, last = curves.frame_range
     frames = np.arange(first, last + 1)
-    table = np.stack([np.interp(frames, *keys) for keys in curves.keys], axis=1)
+    table = curves.at(frames)
     rows = table.sum(axis=1)
     least, most = (
         (int(frames[row]), dict(zip(curves.names, table[row].tolist(), strict=True)))

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hand edits on generated curves: found by comparing with what was written, and kept when curves are written anew.
+
+An edit is never stored as such. A key is the generator's while it is of type GENERATED and stands where it was written;
+all others are the animator's. Keys that were written and are missing were deleted by him. Around each run of edits lies
+a *span*, from the last untouched key before it to the first after it. New curves are left out inside the spans, and the
+animator's keys are put there as they are; the new curve gets a key at each end of a span, which doesn't change it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .compact import DamagedData
+from .curves import Keys
+
+# Numbers that .blend files hold: they never change.
+CONSTANT, LINEAR, BEZIER = 0, 1, 2
+FREE, AUTO, ALIGNED, AUTO_CLAMPED = 0, 1, 3, 4
+KEYFRAME, GENERATED = 0, 5
+
+# One key of an F-curve, whole. Places are (frame, value).
+KEY = np.dtype(
+    [
+        ("co", "f4", 2),
+        ("handle_left", "f4", 2),
+        ("handle_right", "f4", 2),
+        ("type", "u1"),
+        ("interpolation", "u1"),
+        ("handle_left_type", "u1"),
+        ("handle_right_type", "u1"),
+        ("easing", "u1"),
+        ("back", "f4"),
+        ("amplitude", "f4"),
+        ("period", "f4"),
+    ]
+)
+_SAME = 1e-4  # frames and values closer than this are equal
+_SAME_HANDLE = 1e-3  # Blender itself turns aligned handles a little
+_BACK = 1.70158  # Blender's own overshoot for new keys
+
+
+@dataclass(frozen=True)
+class Written:
+    """A generated curve as it was written; of its keys `hidden`, bool (n,), gave way to hand edits."""
+
+    keys: Keys
+    hidden: np.ndarray
+
+
+@dataclass(frozen=True)
+class CurveEdits:
+    """What the animator did to one curve.
+
+    hand: his keys, KEY (h,). spans: float32 (m, 2), frames, ±inf where no untouched key is left on that side.
+    touched: float32 (t,), frames of generated keys that he changed or deleted. gone: he deleted the whole curve.
+    """
+
+    hand: np.ndarray
+    spans: np.ndarray
+    touched: np.ndarray
+    gone: bool = False
+
+
+def as_written(keys: Keys) -> np.ndarray:
+    """`keys` the way they are written to an F-curve, KEY (n,)."""
+    made = np.zeros(len(keys), KEY)
+    made["co"][:, 0], made["co"][:, 1] = keys.frames, keys.values
+    made["type"], made["back"] = GENERATED, _BACK
+    if keys.slopes is None:
+        # Blender places automatic handles by itself, ready for who turns a key into a Bézier one.
+        made["interpolation"] = LINEAR
+        made["handle_left_type"] = made["handle_right_type"] = AUTO_CLAMPED
+        made["handle_left"] = made["handle_right"] = made["co"]
+        return made
+    made["handle_left"], made["handle_right"] = keys.handles()
+    made["interpolation"] = BEZIER
+    made["handle_left_type"] = np.where(keys.slopes[:, 0] == keys.slopes[:, 1], ALIGNED, FREE)
+    made["handle_right_type"] = made["handle_left_type"]
+    return made
+
+
+def diff(current: np.ndarray | None, written: Written) -> CurveEdits | None:
+    """Edits that turned `written` into the keys `current`, KEY (n,) (None: there is no such curve); None if none."""
+    if current is None:
+        return CurveEdits(np.zeros(0, KEY), np.zeros((0, 2), np.float32), np.zeros(0, np.float32), gone=True)
+    expected = as_written(written.keys)[~written.hidden]
+    if len(current) == len(expected) and _generated(current, expected).all():
+        return None
+    current = current[np.argsort(current["co"][:, 0], kind="stable")]
+    frames = expected["co"][:, 0]
+    if len(expected):
+        nearest = np.searchsorted((frames[1:] + frames[:-1]) / 2, current["co"][:, 0])
+        untouched = _generated(current, expected[nearest])
+        left = np.setdiff1d(np.arange(len(expected)), nearest[untouched])
+    else:
+        untouched, left, nearest = np.zeros(len(current), bool), np.zeros(0, int), np.zeros(0, int)
+    hand, touched = current[~untouched], frames[left]
+    if not len(hand) and not len(touched):
+        return None
+    borders = np.concatenate([[-np.inf], np.delete(frames, left), [np.inf]]).astype(np.float32)
+    edited = np.union1d(hand["co"][:, 0], touched)
+    starts = borders[np.searchsorted(borders, edited, side="left") - 1]
+    ends = borders[np.searchsorted(borders, edited, side="right")]
+    return CurveEdits(hand, np.unique(np.stack([starts, ends], axis=1), axis=0), touched)
+
+
+def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None, Written]:
+    """Keys to write, KEY (n,) or None for no curve, and what `diff` has to know next time."""
+    if edits is None or edits.gone:
+        written = Written(generated, np.zeros(len(generated), bool))
+        return (as_written(generated) if edits is None else None), written
+    spans, touched = _snapped(edits.spans, generated.frames), _snapped(edits.touched, generated.frames)
+    whole = generated.cut(np.concatenate([spans.ravel(), touched]))
+    inside = np.zeros(len(whole), bool)
+    for start, end in spans:
+        inside[np.searchsorted(whole.frames, start, side="right") : np.searchsorted(whole.frames, end)] = True
+    hand = edits.hand.copy()
+    hand["type"][hand["type"] == GENERATED] = KEYFRAME
+    keys = np.concatenate([as_written(whole)[~inside], hand])
+    keys = keys[np.argsort(keys["co"][:, 0], kind="stable")]
+    return keys, Written(whole, inside & ~np.isin(whole.frames, touched))
+
+
+def count(edits: CurveEdits) -> int:
+    """How many keys the animator edited: changed, added, moved (one each) and deleted ones; 0 for a deleted curve."""
+    there = np.isin(edits.touched, edits.hand["co"][:, 0])
+    changed = int(there.sum())
+    return changed + max(len(edits.hand) - changed, len(edits.touched) - changed)
+
+
+def shifted(edits: CurveEdits, move: Callable[[np.ndarray], np.ndarray], rate: float = 1.0) -> CurveEdits:
+    """The same edits elsewhere in time: frames (n,) go to `move(frames)`; handles grow by `rate`, with their keys."""
+    hand = edits.hand.copy()
+    frames = np.asarray(move(hand["co"][:, 0].astype(np.float64)))
+    for handle in ("handle_left", "handle_right"):
+        hand[handle][:, 0] = frames + rate * (hand[handle][:, 0] - hand["co"][:, 0])
+    hand["co"][:, 0] = frames
+    spans = edits.spans.copy()
+    finite = np.isfinite(spans)
+    spans[finite] = move(spans[finite].astype(np.float64))
+    touched = np.asarray(move(edits.touched.astype(np.float64))).astype(np.float32)
+    return CurveEdits(hand[np.argsort(frames, kind="stable")], spans, touched, edits.gone)
+
+
+def to_arrays(curves: Mapping[str, Written]) -> dict[str, np.ndarray]:
+    """All curves of a face as a few arrays, for `compact.pack`."""
+    every = [curve.keys for curve in curves.values()]
+    bezier = [keys.slopes for keys in every if keys.slopes is not None]
+    empty = np.zeros(0, np.float32)
+    return {
+        "names": np.array(list(curves), "U") if curves else np.zeros(0, "U1"),
+        "lengths": np.array([len(keys) for keys in every], np.int64),
+        "bezier": np.array([keys.slopes is not None for keys in every], bool),
+        "frames": np.concatenate([empty, *(keys.frames for keys in every)]),
+        "values": np.concatenate([empty, *(keys.values for keys in every)]),
+        "slopes": np.concatenate([empty.reshape(0, 2), *bezier]),
+        "hidden": np.concatenate([empty.astype(bool), *(curve.hidden for curve in curves.values())]),
+    }
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Written]:
+    """What `to_arrays` was given; raises DamagedData when the arrays don't fit together."""
+    try:
+        lengths, bezier = arrays["lengths"].astype(np.int64), arrays["bezier"].astype(bool)
+        slopes_of = np.where(bezier, lengths, 0)
+        names = [str(name) for name in arrays["names"]]
+        wanted = (int(lengths.sum()),)
+        shapes = {name: arrays[name].shape for name in ("frames", "values", "hidden")}
+        if (
+            not len(names) == len(lengths) == len(bezier) == len(set(names))
+            or (lengths < 0).any()
+            or set(shapes.values()) != {wanted}
+            or arrays["slopes"].shape != (int(slopes_of.sum()), 2)
+            or not all(np.isfinite(arrays[name]).all() for name in ("frames", "values", "slopes"))
+        ):
+            raise ValueError("the arrays do not fit together")
+        ends, slope_ends = np.cumsum(lengths)[:-1], np.cumsum(slopes_of)[:-1]
+        parts = [np.split(arrays[name].astype(np.float32), ends) for name in ("frames", "values")]
+        hidden = np.split(arrays["hidden"].astype(bool), ends)
+        slopes = np.split(arrays["slopes"].astype(np.float32), slope_ends)
+        return {
+            name: Written(Keys(frames, values, slope if curved else None), hide)
+            for name, frames, values, slope, curved, hide in zip(names, *parts, slopes, bezier, hidden, strict=True)
+        }
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise DamagedData("The stored lip sync is damaged; generate it again.") from error
+
+
+def _generated(current: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Which of the keys `current` (n,) stand as `expected` (n,) says."""
+    same = np.abs(current["co"] - expected["co"]).max(axis=1) < _SAME
+    for attribute in ("type", "interpolation", "handle_left_type", "handle_right_type"):
+        same &= current[attribute] == expected[attribute]
+    if (expected["interpolation"] == BEZIER).any():
+        for handle in ("handle_left", "handle_right"):
+            near = np.abs(current[handle] - expected[handle]).max(axis=1) < _SAME_HANDLE
+            same &= near | (expected["interpolation"] != BEZIER)
+    return same
+
+
+def _snapped(frames: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """`frames`, those that all but meet one of `grid` (rising) set onto it."""
+    if not len(grid):
+        return frames
+    nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, frames)]
+    with np.errstate(invalid="ignore"):
+        return np.where(np.abs(nearest - frames) < 10 * _SAME, nearest, frames).astype(np.float32)

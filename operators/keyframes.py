@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""F-curves in bulk: all keys of one as an array of `hand_edits.KEY`, and back, touching only what differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..inference.hand_edits import AUTO, AUTO_CLAMPED, KEY
+
+_HANDLES = ("handle_left", "handle_right")
+
+
+def value_path(name: str) -> str:
+    """RNA path of a shape key's value from its Key datablock."""
+    return f'key_blocks["{bpy.utils.escape_identifier(name)}"].value'
+
+
+def bag_of(action: bpy.types.Action, slot: Any) -> Any | None:
+    """The channelbag with the F-curves of `slot`; None while it has none."""
+    for layer in action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(slot)
+            if bag is not None:
+                return bag
+    return None
+
+
+def make_bag(action: bpy.types.Action, slot: Any) -> Any:
+    """The channelbag with the F-curves of `slot`, made where there is none."""
+    layer = action.layers[0] if action.layers else action.layers.new("Layer")
+    strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
+    return strip.channelbag(slot, ensure=True)
+
+
+def curves_of(bag: Any | None) -> dict[str, bpy.types.FCurve]:
+    """The F-curves by their paths."""
+    return {fcurve.data_path: fcurve for fcurve in bag.fcurves} if bag else {}
+
+
+def read(fcurve: bpy.types.FCurve) -> np.ndarray:
+    """All keys, KEY (n,)."""
+    points = fcurve.keyframe_points
+    keys = np.zeros(len(points), KEY)
+    for attribute, (kind, _) in _fields():
+        # Blender copies in one go where the type is its own: enumerations are single bytes.
+        values = np.empty((len(keys), *kind.shape), kind.base)
+        points.foreach_get(attribute, values.reshape(-1))
+        keys[attribute] = values
+    return keys
+
+
+def write(fcurve: bpy.types.FCurve, keys: np.ndarray, current: np.ndarray | None = None) -> bool:
+    """Give `fcurve` the keys `keys`, KEY (n,); `current` is what it has, where known. Returns whether it changed.
+
+    As long as their number stays the same the keys stay selected as they are.
+    """
+    points = fcurve.keyframe_points
+    afresh = current is None or len(current) != len(keys)
+    if afresh:
+        points.clear()
+        points.add(len(keys))
+    changed = afresh
+    for attribute, (kind, _) in _fields():
+        if current is not None and not afresh and _equal(attribute, keys, current):
+            continue
+        points.foreach_set(attribute, np.ascontiguousarray(keys[attribute], kind.base).reshape(-1))
+        changed = True
+    if changed:
+        fcurve.update()
+    return changed
+
+
+def _fields() -> Any:
+    assert KEY.fields is not None
+    return KEY.fields.items()
+
+
+def _equal(attribute: str, keys: np.ndarray, current: np.ndarray) -> bool:
+    if attribute in _HANDLES:
+        placed = ~np.isin(keys[f"{attribute}_type"], (AUTO, AUTO_CLAMPED))  # the others Blender places
+        return bool((keys[attribute][placed] == current[attribute][placed]).all())
+    return bool((keys[attribute] == current[attribute]).all())
