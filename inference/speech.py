@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +49,29 @@ class Speech:
         return samples
 
 
-def read_speech(path: str | Path, start: float = 0.0) -> Speech:
+def read_speech(path: str | Path, start: float = 0.0, content: bytes | None = None) -> Speech:
     """Read any sound file that libsndfile knows (WAV, FLAC, OGG, Opus, MP3, AIFF …) as `Speech`.
 
-    Any sample rate and channel count: channels are averaged, then resampled with soxr. `start` is in seconds.
-    Raises AudioError when the file is missing, is no sound, is damaged, too short or too long, and
-    RuntimeMissing when the sound libraries cannot be loaded.
+    Any sample rate and channel count: channels are averaged, then resampled with soxr. `start` is in seconds. With the
+    file's `content` nothing is read from disk; `path` then only names it in messages. Raises AudioError when the file
+    is missing, is no sound, is damaged, too short or too long, and RuntimeMissing when the sound libraries cannot be
+    loaded.
     """
     path = Path(path)
+    with _opened(path, content) as file:
+        samples = _read_blocks(file, path.name)
+    return Speech(_checked(samples, path.name), start)
+
+
+def sound_duration(path: str | Path, content: bytes | None = None) -> float:
+    """Seconds that a sound file lasts by its header; arguments and errors as of `read_speech`."""
+    with _opened(Path(path), content) as file:
+        return float(file.frames / file.samplerate)
+
+
+@contextmanager
+def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
+    """The sound file, open; what goes wrong while it is read is raised as one sentence, too."""
     try:
         import soundfile
     except (ImportError, OSError) as error:
@@ -61,21 +79,21 @@ def read_speech(path: str | Path, start: float = 0.0) -> Speech:
             f"The sound library soundfile cannot be loaded ({error}); reinstall the extension."
         ) from error
     try:
-        if path.is_dir():
-            raise AudioError(f"“{path}” is a folder; choose a sound file in it.")
-        if not path.is_file():
-            raise AudioError(f"There is no sound file at “{path}”; choose another one.")
-        if path.stat().st_size == 0:
+        if content is None:
+            if path.is_dir():
+                raise AudioError(f"“{path}” is a folder; choose a sound file in it.")
+            if not path.is_file():
+                raise AudioError(f"There is no sound file at “{path}”; choose another one.")
+        if (path.stat().st_size if content is None else len(content)) == 0:
             raise AudioError(f"“{path.name}” is an empty file; export the speech again.")
-        with soundfile.SoundFile(str(path)) as file:
-            samples = _read_blocks(file, path.name)
+        with soundfile.SoundFile(str(path) if content is None else BytesIO(content)) as file:
+            yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(
             f"“{path.name}” is damaged or not a sound file; export the speech as WAV, FLAC, OGG or MP3."
         ) from error
     except (OSError, ValueError) as error:
         raise AudioError(f"“{path}” cannot be read ({error}); choose another sound file.") from error
-    return Speech(_checked(samples, path.name), start)
 
 
 def _read_blocks(file: Any, name: str) -> np.ndarray:

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pieces of motion at their places on the timeline: each where its sound is heard, the face at rest between them.
+
+What the network says is kept per piece in the sound's own time; where the sound is heard is another matter, which an
+animator changes by dragging a strip. `place` brings the two together, `follow` says where a moved piece took a frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from .compact import DamagedData
+from .curves import SETTLE
+from .errors import AudioError
+from .motion import FaceMotion
+from .speech import LONGEST
+
+FINER = 2  # rate of the timeline over that of the network: pieces seldom begin on each other's frames
+_MOST_PIECES, _MOST_NODES = 10_000, 100_000
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of a raw motion, and where their sound is heard.
+
+    first, count: rows of the raw motion. second: second of the sound file at row `first`.
+    frames, seconds: at scene frame frames[i] the second seconds[i] of the file is heard, evenly between; both rise.
+    heard: seconds of the file that the strip lets through, (from, to); rows may reach further.
+    strip, mark: name and lasting id of the strip; sound: file name, for messages.
+    """
+
+    first: int
+    count: int
+    second: float
+    frames: tuple[float, ...]
+    seconds: tuple[float, ...]
+    heard: tuple[float, float]
+    strip: str = ""
+    mark: str = ""
+    sound: str = ""
+
+    def frame_at(self, seconds: Any) -> Any:
+        """Scene frames at which `seconds` of the file are heard; beyond the nodes at the speed next to them."""
+        return _along(seconds, self.seconds, self.frames)
+
+    def second_at(self, frames: Any) -> Any:
+        """Seconds of the file that are heard at `frames`, likewise."""
+        return _along(frames, self.frames, self.seconds)
+
+    @property
+    def straight(self) -> bool:
+        """Whether the sound runs at one speed."""
+        return len(self.frames) == 2
+
+
+def place(raw: FaceMotion, pieces: Sequence[Piece], fps: float) -> tuple[FaceMotion, float]:
+    """Motion on the timeline of a scene of `fps` (Hz), and the scene frame of its first row.
+
+    One piece at normal speed is `raw` itself. Otherwise the rate is `FINER` times that of `raw`: where pieces overlap,
+    the stronger weight of each shape key wins; between them the face settles to rest within `SETTLE` seconds and
+    leaves it so before the next. Raises AudioError when the pieces lie further apart than speech can be long.
+    """
+    if len(pieces) == 1 and _untouched(pieces[0], raw, fps):
+        return raw, float(pieces[0].frame_at(pieces[0].second))
+    weights, start = place_values(raw.weights, raw.fps, pieces, fps)
+    return FaceMotion(FINER * raw.fps, 0.0, raw.names, weights, raw.basis, raw.kind), start
+
+
+def place_values(values: np.ndarray, rate: float, pieces: Sequence[Piece], fps: float) -> tuple[np.ndarray, float]:
+    """`place` for any `values` (T, K) at `rate` Hz whose rest is 0: float32 (n, K) at `FINER` times the rate."""
+    start, end = min(piece.frames[0] for piece in pieces), max(piece.frames[-1] for piece in pieces)
+    if (end - start) / fps > LONGEST:
+        raise AudioError(f"The strips lie more than {LONGEST / 3600:.0f} hours apart; generate them one by one.")
+    step = fps / (FINER * rate)
+    frames = start + np.arange(int((end - start) / step + 1e-6) + 1) * step
+    placed = np.zeros((len(frames), values.shape[1]), np.float32)
+    covered = np.zeros(len(frames), bool)
+    for piece in pieces:
+        inside = slice(*np.searchsorted(frames, (piece.frames[0] - 1e-6, piece.frames[-1] + 1e-6)))
+        position = (piece.second_at(frames[inside]) - piece.second) * rate
+        said = _rows(values[piece.first : piece.first + piece.count], position)
+        said = said * _ease(frames[inside], piece, pieces, SETTLE * fps)[:, None]
+        taken = covered[inside][:, None]
+        placed[inside] = np.where(taken, np.maximum(placed[inside], said), said)
+        covered[inside] = True
+    _rest_between(placed, covered, SETTLE * FINER * rate)
+    return placed, start
+
+
+def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) -> np.ndarray:
+    """Where `frames` (n,) of the animation go when the pieces move from `before` to `after`, float64 (n,).
+
+    A frame goes with the piece that it lies in or nearest to: to where the same second of the sound is heard now.
+    Pieces belong together by their place in the raw motion; a frame whose piece is gone stays.
+    """
+    moved = np.array(frames, np.float64)
+    if not before or not len(moved):
+        return moved
+    nearest = np.argmin([_outside(moved, piece.frames) for piece in before], axis=0)
+    for number, piece in enumerate(before):
+        mine = np.flatnonzero(nearest == number)
+        same = [new for new in after if new.first == piece.first]
+        if len(mine) and same:
+            seconds = piece.second_at(moved[mine])
+            choice = np.argmin([_outside(seconds, new.heard) for new in same], axis=0)
+            moved[mine] = np.stack([new.frame_at(seconds) for new in same])[choice, np.arange(len(mine))]
+    return moved
+
+
+def duration(pieces: Iterable[Piece]) -> float:
+    """Seconds of sound in all pieces together."""
+    return sum(piece.heard[1] - piece.heard[0] for piece in pieces)
+
+
+def to_plain(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
+    """`pieces` as what JSON knows."""
+    return [asdict(piece) for piece in pieces]
+
+
+def from_plain(stored: object, rows: int) -> tuple[Piece, ...]:
+    """What `to_plain` made, checked against the number of rows of the raw motion; raises DamagedData."""
+    try:
+        if not isinstance(stored, list) or not 0 < len(stored) <= _MOST_PIECES:
+            raise ValueError("no list of pieces")
+        return tuple(_checked(entry, rows) for entry in stored)
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise DamagedData("The stored lip sync says of no strip where it belongs; generate it again.") from error
+
+
+def _checked(entry: Mapping[str, Any], rows: int) -> Piece:
+    piece = Piece(
+        int(entry["first"]),
+        int(entry["count"]),
+        float(entry["second"]),
+        tuple(map(float, entry["frames"])),
+        tuple(map(float, entry["seconds"])),
+        (float(entry["heard"][0]), float(entry["heard"][1])),
+        *(str(entry[name]) for name in ("strip", "mark", "sound")),
+    )
+    numbers = np.array([piece.second, *piece.frames, *piece.seconds, *piece.heard])
+    fitting = piece.first >= 0 and 0 < piece.count <= rows - piece.first
+    paired = 2 <= len(piece.frames) == len(piece.seconds) <= _MOST_NODES
+    if not (fitting and paired and np.isfinite(numbers).all() and np.abs(numbers).max() < 1e9):
+        raise ValueError("numbers out of range")
+    if not ((np.diff(piece.frames) > 0).all() and (np.diff(piece.seconds) > 0).all()):
+        raise ValueError("nodes do not rise")
+    return piece
+
+
+def _untouched(piece: Piece, raw: FaceMotion, fps: float) -> bool:
+    """Whether `piece` is all of `raw` at normal speed."""
+    speed = (piece.seconds[-1] - piece.seconds[0]) * fps / (piece.frames[-1] - piece.frames[0])
+    whole = (piece.first, piece.count) == (0, len(raw.weights))
+    last = piece.second + (piece.count - 1) / raw.fps
+    shown = piece.seconds[0] < piece.second + 0.5 / raw.fps and piece.seconds[-1] > last - 0.5 / raw.fps
+    return whole and shown and piece.straight and abs(speed - 1) < 1e-6
+
+
+def _rows(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """`values` (T, K) at fractional rows `position` (n,), linearly between; ends are held."""
+    position = position.clip(0, len(values) - 1)
+    left = np.floor(position + 1e-6).astype(int)
+    right = np.minimum(left + 1, len(values) - 1)
+    part = (position - left).clip(0, 1)[:, None].astype(np.float32)
+    return (1 - part) * values[left] + part * values[right]
+
+
+def _outside(values: np.ndarray, bounds: Sequence[float]) -> np.ndarray:
+    """How far each of `values` (n,) lies outside of what `bounds` enclose; 0 inside."""
+    return np.maximum(np.maximum(bounds[0] - values, values - bounds[-1]), 0.0)
+
+
+def _along(values: Any, known: Sequence[float], wanted: Sequence[float]) -> Any:
+    """`wanted` at `values` of `known`, straight between the nodes and beyond the outermost two."""
+    x, y = np.asarray(known, np.float64), np.asarray(wanted, np.float64)
+    i = np.clip(np.searchsorted(x, values) - 1, 0, len(x) - 2)
+    return y[i] + (values - x[i]) / (x[i + 1] - x[i]) * (y[i + 1] - y[i])
+
+
+def _ease(frames: np.ndarray, piece: Piece, pieces: Sequence[Piece], reach: float) -> np.ndarray:
+    """Factor (n,) that lets a piece come and go softly where it begins or ends while another one speaks."""
+    factor = np.ones(len(frames), np.float32)
+    begin, end = piece.frames[0], piece.frames[-1]
+    reach = min(reach, end - begin)
+    if any(other.frames[0] < begin < other.frames[-1] for other in pieces):
+        factor *= _rise((frames - begin) / reach)
+    if any(other.frames[0] < end < other.frames[-1] for other in pieces):
+        factor *= _rise((end - frames) / reach)
+    return factor
+
+
+def _rise(part: np.ndarray) -> np.ndarray:
+    """From 0 to 1 while `part` goes from 0 to 1, as half a cosine."""
+    return (0.5 - 0.5 * np.cos(np.pi * part.clip(0.0, 1.0))).astype(np.float32)
+
+
+def _rest_between(weights: np.ndarray, covered: np.ndarray, reach: float) -> None:
+    """Fill the rows that no piece covers: from the row before towards rest, and from rest to the row after.
+
+    A gap shorter than `reach` rows is a crossfade.
+    """
+    covered[[0, -1]] = True
+    edges = np.flatnonzero(np.diff(covered.astype(int))) + 1
+    for first, last in edges.reshape(-1, 2):
+        gap = last - first + 1
+        steps = np.arange(1, gap)[:, None] / min(reach, gap)
+        falling = 1 - _rise(steps)
+        weights[first:last] = falling * weights[first - 1] + falling[::-1] * weights[last]

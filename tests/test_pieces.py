@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pieces of motion on the timeline: each where its sound is heard, rest between them, and moves that are followed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from inference.compact import DamagedData
+from inference.errors import AudioError
+from inference.motion import FaceMotion, sample_weights
+from inference.pieces import Piece, duration, follow, from_plain, place, place_values, to_plain
+
+FPS = 24000 / 1001
+
+
+def motion(rows: int = 200, names: int = 3) -> FaceMotion:
+    """Smooth motion that is nowhere at rest."""
+    weights = 0.5 + 0.4 * np.sin(np.arange(rows)[:, None] / 7 + np.arange(names))
+    return FaceMotion(50.0, 0.0, tuple("abc"[:names]), weights.astype(np.float32), np.zeros((names, 1, 3), np.float32))
+
+
+def piece(first: int, count: int, frame: float, fps: float = FPS, second: float = 0.0, speed: float = 1.0) -> Piece:
+    length = count / 50
+    frames = (frame, frame + length * fps / speed)
+    return Piece(first, count, second, frames, (second, second + length), (second, second + length), mark=str(first))
+
+
+def at_frame(placed: tuple[FaceMotion, float], frames: np.ndarray, fps: float = FPS) -> np.ndarray:
+    shown, start = placed
+    return sample_weights(shown, (frames - start) / fps)
+
+
+def test_one_piece_at_normal_speed_is_the_motion_itself() -> None:
+    raw = motion()
+    shown, start = place(raw, [piece(0, 200, 1001.5)], FPS)
+    assert shown is raw
+    assert start == 1001.5
+
+
+def test_each_piece_is_heard_at_its_place() -> None:
+    raw = motion()
+    placed = place(raw, [piece(0, 100, 11.3), piece(100, 100, 200.7, second=4.0)], FPS)
+    for first, frame in ((0, 11.3), (100, 200.7)):
+        rows = np.arange(5, 95)
+        said = at_frame(placed, frame + rows / 50 * FPS)
+        assert np.abs(said - raw.weights[first + rows]).max() < 0.01
+
+
+def test_rest_between_pieces_and_soft_ways_there() -> None:
+    raw = motion()
+    placed = place(raw, [piece(0, 100, 0), piece(100, 100, 200)], FPS)
+    end = 2 * FPS
+    between = at_frame(placed, np.linspace(end + 0.21 * FPS, 200 - 0.21 * FPS, 50))
+    assert np.abs(between).max() == 0
+    shown, _ = placed
+    steps = np.abs(np.diff(shown.weights, axis=0)).max()
+    usual = np.abs(np.diff(raw.weights, axis=0)).max()
+    assert steps < 3 * usual
+
+
+def test_a_short_gap_is_a_crossfade() -> None:
+    raw = FaceMotion(50.0, 0.0, ("a",), np.full((200, 1), 0.8, np.float32), np.zeros((1, 1, 3), np.float32))
+    shown, _ = place(raw, [piece(0, 100, 0), piece(100, 100, 2.1 * FPS)], FPS)
+    assert shown.weights.min() > 0.79
+
+
+def test_where_pieces_overlap_the_stronger_weight_wins() -> None:
+    weights = np.zeros((200, 2), np.float32)
+    weights[:100, 0], weights[100:, 1] = 0.7, 0.6
+    raw = FaceMotion(50.0, 0.0, ("a", "b"), weights, np.zeros((2, 1, 3), np.float32))
+    placed = place(raw, [piece(0, 100, 0), piece(100, 100, FPS)], FPS)
+    both = at_frame(placed, np.array([1.5 * FPS]))
+    assert both == pytest.approx(np.array([[0.7, 0.6]]), abs=1e-5)
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.25, 2.0])
+def test_faster_sound_moves_faster(speed: float) -> None:
+    raw = motion()
+    placed = place(raw, [piece(0, 200, 50.0, speed=speed)], FPS)
+    rows = np.arange(0, 190, 7)
+    said = at_frame(placed, 50 + rows / 50 * FPS / speed)
+    assert np.abs(said - raw.weights[rows]).max() < 0.03
+    assert placed[0].duration == pytest.approx(4 / speed, abs=0.02)
+
+
+def test_a_bent_map_is_followed_between_its_nodes() -> None:
+    raw = motion()
+    bent = Piece(0, 200, 1.0, (10.0, 34.0, 58.0, 82.0), (1.0, 1.5, 3.5, 5.0), (1.0, 5.0))
+    placed = place(raw, [bent], 24.0)
+    frames = np.arange(10, 82, 3.0)
+    rows = (np.interp(frames, bent.frames, bent.seconds) - 1) * 50
+    assert np.abs(at_frame(placed, frames, 24.0) - [_row(raw, row) for row in rows]).max() < 0.05
+    assert bent.second_at(bent.frame_at(2.2)) == pytest.approx(2.2)
+
+
+def _row(raw: FaceMotion, row: float) -> np.ndarray:
+    return sample_weights(raw, np.array([row / 50]))[0]
+
+
+def test_other_values_are_placed_alike() -> None:
+    pieces = [piece(0, 100, 0), piece(100, 100, 100)]
+    raw = motion()
+    values, start = place_values(raw.weights, 50.0, pieces, FPS)
+    shown, begin = place(raw, pieces, FPS)
+    assert start == begin
+    assert np.array_equal(values, shown.weights)
+
+
+def test_pieces_days_apart_are_refused_not_filled() -> None:
+    with pytest.raises(AudioError, match="hours apart"):
+        place(motion(), [piece(0, 100, 0), piece(100, 100, 1e7)], FPS)
+
+
+def test_frames_follow_the_piece_they_lie_in() -> None:
+    before = [piece(0, 100, 0.0), piece(100, 100, 100.0)]
+    after = [piece(0, 100, 10.0), piece(100, 100, 80.0)]
+    assert follow(before, after, np.array([5.0, 47.0, 110.0, 170.0])) == pytest.approx([15.0, 57.0, 90.0, 150.0])
+    assert follow(before, before, np.array([5.0, 70.0])) == pytest.approx([5.0, 70.0])
+    assert follow(before, after[:1], np.array([5.0, 110.0])) == pytest.approx([15.0, 110.0])
+
+
+def test_frames_follow_a_change_of_speed_and_a_cut() -> None:
+    before = [piece(0, 100, 0.0, fps=24)]
+    slow = [piece(0, 100, 12.0, fps=24, speed=0.5)]
+    assert follow(before, slow, np.array([0.0, 10.0])) == pytest.approx([12.0, 32.0])
+    halves = [
+        Piece(0, 100, 0.0, (0.0, 24.0), (0.0, 1.0), (0.0, 1.0)),
+        Piece(0, 100, 0.0, (100.0, 124.0), (1.0, 2.0), (1.0, 2.0)),
+    ]
+    assert follow(before, halves, np.array([10.0, 30.0])) == pytest.approx([10.0, 106.0])
+
+
+def test_pieces_survive_json() -> None:
+    pieces = (piece(0, 100, 1.5), piece(100, 100, 70.25, second=3.0))
+    assert from_plain(json.loads(json.dumps(to_plain(pieces))), 200) == pieces
+    assert duration(pieces) == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("first", -1),
+        ("count", 0),
+        ("count", 201),
+        ("count", "many"),
+        ("second", float("nan")),
+        ("frames", [1.0]),
+        ("frames", [2.0, 1.0]),
+        ("frames", [1.0, 1e300]),
+        ("seconds", [1.0, 1.0]),
+        ("seconds", [0.0, 1.0, 2.0]),
+        ("heard", [0.0]),
+        ("frames", None),
+    ],
+)
+def test_damaged_pieces_are_refused(name: str, value: object) -> None:
+    stored = to_plain([piece(0, 200, 1.0)])
+    stored[0][name] = value
+    with pytest.raises(DamagedData, match="generate"):
+        from_plain(stored, 200)
+
+
+@pytest.mark.parametrize("stored", [None, {}, [], [3], [{}], "pieces"])
+def test_what_is_no_list_of_pieces_is_refused(stored: object) -> None:
+    with pytest.raises(DamagedData):
+        from_plain(stored, 200)
