@@ -127,9 +127,14 @@ def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None,
 
 def count(edits: CurveEdits) -> int:
     """How many keys the animator edited: changed, added, moved (one each) and deleted ones; 0 for a deleted curve."""
-    there = np.isin(edits.touched, edits.hand["co"][:, 0])
-    changed = int(there.sum())
-    return changed + max(len(edits.hand) - changed, len(edits.touched) - changed)
+    added = np.setdiff1d(edits.hand["co"][:, 0], edits.touched)
+    removed = np.setdiff1d(edits.touched, edits.hand["co"][:, 0])
+    # Where a key came and one went in the same span, it was moved.
+    came, went = (
+        np.bincount(np.searchsorted(edits.spans[:, 0], frames), minlength=len(edits.spans) + 1)
+        for frames in (added, removed)
+    )
+    return len(edits.hand) - len(added) + int(np.maximum(came, went).sum())
 
 
 def shifted(edits: CurveEdits, move: Callable[[np.ndarray], np.ndarray], rate: float = 1.0) -> CurveEdits:
@@ -178,10 +183,10 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Written]:
             or not all(np.isfinite(arrays[name]).all() for name in ("frames", "values", "slopes"))
         ):
             raise ValueError("the arrays do not fit together")
-        ends, slope_ends = np.cumsum(lengths)[:-1], np.cumsum(slopes_of)[:-1]
-        parts = [np.split(arrays[name].astype(np.float32), ends) for name in ("frames", "values")]
-        hidden = np.split(arrays["hidden"].astype(bool), ends)
-        slopes = np.split(arrays["slopes"].astype(np.float32), slope_ends)
+        ends, slope_ends = np.cumsum(lengths), np.cumsum(slopes_of)
+        parts = [np.split(arrays[name].astype(np.float32), ends)[:-1] for name in ("frames", "values")]
+        hidden = np.split(arrays["hidden"].astype(bool), ends)[:-1]
+        slopes = np.split(arrays["slopes"].astype(np.float32), slope_ends)[:-1]
         return {
             name: Written(Keys(frames, values, slope if curved else None), hide)
             for name, frames, values, slope, curved, hide in zip(names, *parts, slopes, bezier, hidden, strict=True)

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hand edits on generated curves stand, whatever is generated afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inference import FaceMotion, make_curves
+from inference.compact import DamagedData, pack, unpack
+from inference.curves import Keys
+from inference.hand_edits import (
+    BEZIER,
+    CONSTANT,
+    GENERATED,
+    KEY,
+    KEYFRAME,
+    LINEAR,
+    Written,
+    as_written,
+    count,
+    diff,
+    from_arrays,
+    merge,
+    shifted,
+    to_arrays,
+)
+
+EVERY, REDUCED = 0.0, 0.02
+
+
+def generated(strength: float, tolerance: float, seed: int = 0, start: float = 1.0) -> Keys:
+    """Two seconds of one shape key, clipped at 1 for large strengths."""
+    rng = np.random.default_rng(seed)
+    weights = np.abs(np.convolve(rng.normal(size=120), np.hanning(12), mode="valid"))[:100, None].astype(np.float32)
+    weights[40:55] = 0
+    motion = FaceMotion(50.0, 0.0, ("jawOpen",), weights / weights.max(), np.zeros((1, 4, 3), np.float32))
+    return make_curves(motion, 24, start, strength=strength, tolerance=tolerance).keys[0]
+
+
+def fresh(keys: Keys) -> tuple[np.ndarray, Written]:
+    current, written = merge(keys, None)
+    assert current is not None
+    return current, written
+
+
+def evaluate(keys: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Values of an F-curve with linear and Bézier keys at `frames`, by bisection in the Bézier parameter."""
+    left = np.clip(np.searchsorted(keys["co"][:, 0], frames, side="right") - 1, 0, len(keys) - 2)
+    a, b = keys[left], keys[left + 1]
+    points = np.stack([a["co"], a["handle_right"], b["handle_left"], b["co"]]).astype(np.float64)
+    low, high = np.zeros(len(frames)), np.ones(len(frames))
+
+    def at(t: np.ndarray, axis: int) -> np.ndarray:
+        p = points[..., axis]
+        return (1 - t) ** 3 * p[0] + 3 * t * (1 - t) ** 2 * p[1] + 3 * t * t * (1 - t) * p[2] + t**3 * p[3]
+
+    for _ in range(50):
+        middle = (low + high) / 2
+        early = at(middle, 0) < frames
+        low, high = np.where(early, middle, low), np.where(early, high, middle)
+    share = (frames - points[0, :, 0]) / (points[3, :, 0] - points[0, :, 0])
+    straight = points[0, :, 1] + share * (points[3, :, 1] - points[0, :, 1])
+    inside = np.where(a["interpolation"] == BEZIER, at(low, 1), straight)
+    return np.select(
+        [frames <= keys["co"][0, 0], frames >= keys["co"][-1, 0]], [keys["co"][0, 1], keys["co"][-1, 1]], inside
+    )
+
+
+class Animator:
+    """Edits keys as a hand does, and remembers which keys are his and which frames he emptied."""
+
+    def __init__(self, keys: np.ndarray) -> None:
+        self.keys, self.emptied = keys.copy(), set[float]()
+        self.his = np.zeros(len(keys), bool)
+
+    def edit(self, kind: str, place: float, amount: float) -> None:
+        if not len(self.keys):
+            kind = "add"
+        i = min(int(place * len(self.keys)), len(self.keys) - 1)
+        if kind == "delete":
+            self.emptied.add(float(self.keys["co"][i, 0]))
+            self.keys, self.his = np.delete(self.keys, i), np.delete(self.his, i)
+            return
+        if kind == "add":
+            key = np.zeros(1, KEY)
+            key["co"] = key["handle_left"] = key["handle_right"] = (round(60 * place) + 0.5 * (amount > 0.5), amount)
+            key["interpolation"] = BEZIER
+            self._put(key[0])
+            return
+        key = self.keys[i].copy()
+        if kind == "value":
+            key["co"][1] += 0.01 + amount
+        elif kind == "move":
+            self.emptied.add(float(key["co"][0]))
+            self.keys, self.his = np.delete(self.keys, i), np.delete(self.his, i)
+            for point in ("co", "handle_left", "handle_right"):
+                key[point][0] += 1 + round(6 * amount)
+        elif kind == "interpolation":
+            key["interpolation"] = CONSTANT
+        else:
+            key["handle_right"] += (0.1, 0.2 + amount)
+            key["handle_right_type"] = key["handle_left_type"] = 0
+            key["interpolation"] = BEZIER
+        self._put(key)
+
+    def _put(self, key: np.ndarray) -> None:
+        """As Blender does: a key takes the place of another on the same frame."""
+        same = np.abs(self.keys["co"][:, 0] - key["co"][0]) < 1e-3
+        keys = np.append(self.keys[~same], key)
+        his = np.append(self.his[~same], True)
+        order = np.argsort(keys["co"][:, 0], kind="stable")
+        self.keys, self.his = keys[order], his[order]
+        self.emptied.discard(float(key["co"][0]))
+
+
+KINDS = ("value", "move", "add", "delete", "interpolation", "handles")
+edit_lists = st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=20)
+rounds = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.4, 1.0, 1.3, 3.0]), st.sampled_from([EVERY, REDUCED])), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tolerance=st.sampled_from([EVERY, REDUCED]), edits=edit_lists, rounds=rounds)
+def test_all_hand_keys_stand_through_any_regeneration(tolerance: float, edits: list, rounds: list) -> None:
+    keys, written = fresh(generated(1.0, tolerance))
+    hand = Animator(keys)
+    for edit in edits:
+        hand.edit(*edit)
+    his, keys = hand.keys[hand.his], hand.keys
+    for strength, mode in rounds:
+        new = generated(strength, mode)
+        found = diff(keys, written)
+        keys, written = merge(new, found)
+        own = keys["type"] != GENERATED
+        for attribute in KEY.names:
+            if attribute != "type":
+                np.testing.assert_array_equal(keys[own][attribute], his[attribute])
+        generated_frames = set(keys["co"][~own, 0].tolist())
+        assert not hand.emptied & generated_frames
+        assert np.all(np.diff(keys["co"][:, 0]) > 0)
+        frames = np.arange(1, 60) + 0.0
+        inside = np.zeros(len(frames), bool)
+        for start, end in found.spans if found else ():
+            inside |= (frames > start) & (frames < end)
+        if not inside.all():
+            np.testing.assert_allclose(evaluate(keys, frames)[~inside], new.at(frames)[~inside], atol=1e-5)
+        again, twice = merge(new, diff(keys, written))
+        np.testing.assert_array_equal(again, keys)
+        assert twice.keys.frames.tolist() == written.keys.frames.tolist()
+        if found is not None:
+            assert count(diff(keys, written)) == count(found)
+
+
+@pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
+def test_what_nobody_touched_has_no_edits(tolerance: float) -> None:
+    current, written = fresh(generated(1.0, tolerance))
+    assert diff(current, written) is None
+
+
+@pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
+def test_twenty_edits_count_as_twenty(tolerance: float) -> None:
+    current, written = fresh(generated(1.0, tolerance, seed=3))
+    hand = Animator(current)
+    step = 1 / 21
+    for i in range(5):
+        hand.edit("value", i * step, 0.1)
+    for i in range(5, 10):
+        hand.edit("handles", i * step, 0.1)
+    for frame in (61, 63, 65, 67, 69):
+        key = current[-1].copy()
+        key["co"][0] = frame
+        hand._put(key)
+    for _ in range(5):
+        hand.edit("delete", 0.6, 0)
+    assert count(diff(hand.keys, written)) == 20
+
+
+def test_a_key_moved_between_frames_counts_once() -> None:
+    current, written = fresh(generated(1.0, EVERY))
+    current["co"][10, 0] += 0.5
+    assert count(diff(current, written)) == 1
+
+
+def test_a_deleted_curve_stays_deleted() -> None:
+    _, written = fresh(generated(1.0, EVERY))
+    edits = diff(None, written)
+    assert edits is not None and edits.gone and count(edits) == 0
+    keys, written = merge(generated(0.5, REDUCED), edits)
+    assert keys is None
+    assert diff(None, written).gone
+
+
+def test_a_curve_emptied_of_keys_stays_empty() -> None:
+    _, written = fresh(generated(1.0, EVERY))
+    keys, written = merge(generated(0.5, REDUCED), diff(np.zeros(0, KEY), written))
+    assert len(keys) == 0
+    keys, _ = merge(generated(1.0, EVERY), diff(keys, written))
+    assert len(keys) == 0
+
+
+def test_a_key_keyed_again_at_its_place_is_pinned() -> None:
+    """The value is the generator's, but the animator said it: strength doesn't move it."""
+    current, written = fresh(generated(1.0, EVERY))
+    current["type"][20] = KEYFRAME
+    keys, _ = merge(generated(0.2, EVERY), diff(current, written))
+    np.testing.assert_array_equal(keys["co"][20], current["co"][20])
+
+
+def test_a_deletion_is_remembered_though_the_new_curve_has_no_key_there() -> None:
+    current, written = fresh(generated(1.0, EVERY))
+    every = set(current["co"][:, 0].tolist())
+    current = np.delete(current, np.s_[20:23])
+    line = Keys(np.array([1, 59], np.float32), np.zeros(2, np.float32), np.zeros((2, 2), np.float32))
+    keys, written = merge(line, diff(current, written))
+    keys, _ = merge(generated(1.0, EVERY), diff(keys, written))
+    assert every - set(keys["co"][:, 0].tolist()) == {21, 22, 23}
+
+
+def test_edits_after_the_end_stand_when_the_new_speech_is_shorter() -> None:
+    current, written = fresh(generated(1.0, EVERY))
+    late = current[-1:].copy()
+    late["co"] = (80, 0.7)
+    short = Keys(np.arange(1, 31, dtype=np.float32), np.full(30, 0.5, np.float32))
+    keys, _ = merge(short, diff(np.concatenate([current, late]), written))
+    np.testing.assert_array_equal(keys["co"][-1], np.float32([80, 0.7]))
+    np.testing.assert_allclose(evaluate(keys, np.arange(1.0, 31)), 0.5)
+
+
+@pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
+@pytest.mark.parametrize("by", [10.0, -7.25])
+def test_edits_move_in_time_with_the_speech(tolerance: float, by: float) -> None:
+    current, written = fresh(generated(1.0, tolerance))
+    hand = Animator(current)
+    for edit in (("value", 0.3, 0.2), ("handles", 0.5, 0.1), ("delete", 0.8, 0)):
+        hand.edit(*edit)
+    edits = diff(hand.keys, written)
+    keys, written = merge(generated(0.5, tolerance, start=1.0 + by), shifted(edits, lambda frames: frames + by))
+    his = keys[keys["type"] != GENERATED]
+    for place in ("co", "handle_left", "handle_right"):
+        moved = hand.keys[hand.his][place] + np.float32([by, 0])
+        np.testing.assert_allclose(his[place], moved, atol=1e-4)
+    assert count(diff(keys, written)) == count(edits)
+
+
+def test_linear_keys_are_written_as_before() -> None:
+    keys = as_written(generated(1.0, EVERY))
+    assert set(keys["interpolation"]) == {LINEAR} and set(keys["type"]) == {GENERATED}
+
+
+@pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
+def test_what_was_written_survives_packing(tolerance: float) -> None:
+    current, written = fresh(generated(1.0, tolerance))
+    _, other = merge(generated(1.0, REDUCED), diff(np.delete(current, 12), written))
+    back = from_arrays(unpack(pack(to_arrays({"jawOpen": written, "mouth “x”": other}))))
+    assert list(back) == ["jawOpen", "mouth “x”"]
+    assert diff(current, back["jawOpen"]) is None
+    np.testing.assert_array_equal(back["mouth “x”"].hidden, other.hidden)
+    assert from_arrays(to_arrays({})) == {}
+
+
+@pytest.mark.parametrize("name", ["names", "lengths", "bezier", "frames", "values", "slopes", "hidden"])
+def test_damaged_arrays_are_refused(name: str) -> None:
+    arrays = to_arrays({"a": fresh(generated(1.0, REDUCED))[1]})
+    with pytest.raises(DamagedData):
+        from_arrays({key: value for key, value in arrays.items() if key != name})
+    with pytest.raises(DamagedData):
+        from_arrays(arrays | {name: np.concatenate([arrays[name], arrays[name]])})
