@@ -95,7 +95,8 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
     """Where `frames` (n,) of the animation go when the pieces move from `before` to `after`, float64 (n,).
 
     A frame goes with the piece that it lies in or nearest to: to where the same second of the sound is heard now.
-    Pieces belong together by their place in the raw motion; a frame whose piece is gone stays.
+    Pieces belong together by the id of their strip, or where there is none by their place in the raw motion; a frame
+    whose piece is gone stays.
     """
     moved = np.array(frames, np.float64)
     if not before or not len(moved):
@@ -103,7 +104,7 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
     nearest = np.argmin([_outside(moved, piece.frames) for piece in before], axis=0)
     for number, piece in enumerate(before):
         mine = np.flatnonzero(nearest == number)
-        same = [new for new in after if new.first == piece.first]
+        same = [new for new in after if (new.mark == piece.mark if piece.mark else new.first == piece.first)]
         if len(mine) and same:
             seconds = piece.second_at(moved[mine])
             choice = np.argmin([_outside(seconds, new.heard) for new in same], axis=0)

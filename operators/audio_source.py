@@ -1,114 +1,175 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the speech comes from: a file, a strip of the sequencer or a sound datablock, as a snapshot without bpy."""
+"""Where the speech comes from: a file, strips of the sequencer or a sound datablock, as a snapshot without bpy."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 from ..inference import AudioError, Speech, read_speech
-from ..inference.speech import SAMPLE_RATE
-from .strip_times import times_of
+from ..inference.speech import SAMPLE_RATE, sound_duration
+from ..inference.takes import Stretch, Take
+from .strip_times import heard_of, span_of
 
 
 @dataclass(frozen=True)
-class AudioSource:
-    """Speech to be read by any thread.
+class Recording:
+    """One sound file, and where it is heard.
 
     path: absolute path of the sound file; packed: its content where it lies in the .blend.
-    start_frame: scene frame at which the speech begins if it has a place on the timeline already, else None.
-    cut: seconds of the file that are heard, (first, last); None is its end.
     sound: name of the Sound datablock to place, "" to load one from `path`.
+    strip: name of the strip that is heard, "" where there is none yet; stretches: when that is, by its scene.
     """
 
     path: str
     packed: bytes | None = None
-    start_frame: float | None = None
-    cut: tuple[float, float | None] = (0.0, None)
     sound: str = ""
+    strip: str = ""
+    stretches: tuple[Stretch, ...] = ()
 
     @property
     def name(self) -> str:
         """File name for messages and datablocks."""
         return Path(self.path).name or "speech"
 
-    def read(self) -> Speech:
-        """Read and trim the speech; raises AudioError."""
-        if self.packed is None:
-            return self._trimmed(read_speech(self.path))
-        handle, copy = tempfile.mkstemp(suffix=Path(self.path).suffix)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(self.packed)
-            return self._trimmed(read_speech(copy))
-        except AudioError as error:
-            raise AudioError(str(error).replace(copy, self.name).replace(Path(copy).name, self.name)) from error
-        except OSError as error:
-            raise AudioError(f"The packed sound “{self.name}” cannot be unpacked ({error.strerror}).") from error
-        finally:
-            Path(copy).unlink(missing_ok=True)
+    @property
+    def duration(self) -> float:
+        """Seconds that the file lasts; raises AudioError."""
+        return sound_duration(self.path if self.packed is None else self.name, self.packed)
 
-    def _trimmed(self, speech: Speech) -> Speech:
-        first, last = self.cut
-        heard = slice(round(first * SAMPLE_RATE), None if last is None else round(last * SAMPLE_RATE))
-        samples = speech.samples[heard]
-        if len(samples) == 0:
-            raise AudioError(f"Nothing of “{self.name}” is heard in its strip; lengthen the strip.")
-        return replace(speech, samples=samples)
+    def read(self) -> Speech:
+        """All of the file; raises AudioError."""
+        return read_speech(self.path if self.packed is None else self.name, content=self.packed)
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """Speech to be read by any thread: one recording or more, in order of time if they have a place already."""
+
+    recordings: tuple[Recording, ...]
+
+    @property
+    def name(self) -> str:
+        """What is spoken, for messages and datablocks."""
+        first, *more = (recording.name for recording in self.recordings)
+        return f"{first} and {len(more)} more" if more else first
+
+    @property
+    def placed(self) -> bool:
+        """Whether it lies on the timeline already."""
+        return bool(self.recordings[0].stretches)
+
+    @property
+    def start_frame(self) -> float | None:
+        """Scene frame at which the speech begins if it has a place on the timeline, else None."""
+        return self.recordings[0].stretches[0].frames[0] if self.placed else None
+
+    def takes(self, start_frame: float, fps: float) -> list[Take]:
+        """Read everything; what has no place begins at `start_frame` of a scene of `fps` (Hz). Raises AudioError."""
+        files: dict[tuple[str, bool], Speech] = {}
+        takes = []
+        for recording in self.recordings:
+            key = recording.path, recording.packed is None
+            if key not in files:
+                files[key] = recording.read()
+            takes.append(_take(recording, files[key], start_frame, fps))
+        return takes
+
+
+def _take(recording: Recording, speech: Speech, start_frame: float, fps: float) -> Take:
+    """What is heard of `speech`."""
+    stretches = recording.stretches or (
+        Stretch((start_frame, start_frame + speech.duration * fps), (0.0, speech.duration)),
+    )
+    first = round(stretches[0].seconds[0] * SAMPLE_RATE)
+    samples = speech.samples[first : round(stretches[-1].seconds[-1] * SAMPLE_RATE)]
+    if len(samples) == 0:
+        raise _unheard(recording.strip or recording.name)
+    return Take(samples, stretches[0].seconds[0], stretches, recording.strip, sound=recording.name)
 
 
 def from_file(path: str) -> AudioSource:
     """The sound file at `path`, which may be relative to the .blend (//)."""
     if not path.strip():
         raise AudioError("No speech is chosen; choose a sound file.")
-    return AudioSource(str(Path(bpy.path.abspath(path)).expanduser().absolute()))
+    return AudioSource((Recording(str(Path(bpy.path.abspath(path)).expanduser().absolute())),))
 
 
 def from_sound(sound: bpy.types.Sound | None) -> AudioSource:
     """A Sound datablock, packed or not."""
     if sound is None:
         raise AudioError("No speech is chosen; choose a sound.")
+    return AudioSource((_of_sound(sound),))
+
+
+def from_strips(strips: Sequence[Any], fps: float) -> AudioSource:
+    """Sound strips, each heard as it is trimmed and retimed, at its place on the timeline; `fps` of the scene (Hz).
+
+    Only where a sound lies counts: volume, mute and fades are ignored, so that a strip may speak that nobody hears.
+    """
+    if not strips:
+        raise AudioError("No speech is chosen; select a sound strip in the sequencer.")
+    recordings = [_of_strip(strip, fps) for strip in strips]
+    heard = [recording for recording in recordings if recording.stretches]
+    if not heard:
+        raise _unheard(strips[0].name)
+    return AudioSource(tuple(sorted(heard, key=lambda recording: recording.stretches[0].frames[0])))
+
+
+def _of_sound(sound: bpy.types.Sound) -> Recording:
     packed = bytes(sound.packed_file.data) if sound.packed_file else None
     path = bpy.path.abspath(sound.filepath, library=sound.library)
-    return AudioSource(path or sound.name, packed, sound=sound.name)
+    return Recording(path or sound.name, packed, sound.name)
 
 
-def from_strip(strip: Any | None, fps: float) -> AudioSource:
-    """A sound strip, heard as it is trimmed, at its place on the timeline; `fps` of its scene (Hz)."""
-    if strip is None:
-        raise AudioError("No speech is chosen; select a sound strip in the sequencer.")
+def _of_strip(strip: Any, fps: float) -> Recording:
     if strip.sound is None:
         raise AudioError(f"The strip “{strip.name}” has no sound; choose another one.")
-    if len(strip.retiming_keys) > 0:
-        raise AudioError(f"The strip “{strip.name}” is retimed; reset its retiming, or render it to a sound file.")
-    times = times_of(strip, fps)
-    heard_from = max(times.first_sample, times.left)
-    cut = (heard_from - times.first_sample) / fps, (times.right - times.first_sample) / fps
-    return replace(from_sound(strip.sound), start_frame=heard_from, cut=cut)
+    file = _of_sound(strip.sound)
+    return Recording(file.path, file.packed, file.sound, strip.name, heard_of(strip, fps, file.duration))
 
 
-def find_strip(scene: bpy.types.Scene, name: str) -> Any | None:
-    """The sound strip called `name`, or with no name the active one, or the only one; None if there is none."""
+def _unheard(name: str) -> AudioError:
+    return AudioError(f"Nothing of “{name}” is heard in its strip; lengthen the strip.")
+
+
+def find_strips(scene: bpy.types.Scene, name: str) -> list[Any]:
+    """The sound strips that speak: the one called `name`; with no name all that are selected, in order of time.
+
+    With none selected the active one, or the only one; empty if there is none. A selected meta strip stands for the
+    sounds in it; while one is open for editing, only what is in it counts.
+    """
     editor = scene.sequence_editor
     if editor is None:
-        return None
-    strips = [strip for strip in editor.strips_all if strip.type == "SOUND"]
+        return []
+    sounds = [strip for strip in editor.strips_all if strip.type == "SOUND"]
     if name:
-        return next((strip for strip in strips if strip.name == name), None)
-    if editor.active_strip in strips:
-        return editor.active_strip
-    return strips[0] if len(strips) == 1 else None
+        return [strip for strip in sounds if strip.name == name]
+    shown = editor.meta_stack[-1].strips if len(editor.meta_stack) else editor.strips
+    selected = [sound for strip in shown if strip.select for sound in _sounds_in(strip)]
+    if selected:
+        return sorted(selected, key=lambda strip: span_of(strip)[0])
+    if editor.active_strip in sounds:
+        return [editor.active_strip]
+    return sounds if len(sounds) == 1 else []
+
+
+def _sounds_in(strip: Any) -> list[Any]:
+    """`strip` if it is a sound, or the sounds in it if it is a meta strip."""
+    if strip.type == "META":
+        return [sound for inner in strip.strips for sound in _sounds_in(inner)]
+    return [strip] if strip.type == "SOUND" else []
 
 
 def from_settings(settings: Any, scene: bpy.types.Scene) -> AudioSource:
     """The source that the user chose; raises AudioError when there is none."""
     if settings.source == "STRIP":
-        return from_strip(find_strip(scene, settings.strip), scene.render.fps / scene.render.fps_base)
+        return from_strips(find_strips(scene, settings.strip), scene.render.fps / scene.render.fps_base)
     if settings.source == "SOUND":
         return from_sound(settings.sound)
     return from_file(settings.audio_path)
@@ -122,6 +183,6 @@ def missing_reason(settings: Any, scene: bpy.types.Scene) -> str:
         path = bpy.path.abspath(settings.audio_path)
         return "" if os.path.isfile(path) else f"There is no sound file at “{path}”; choose another one."
     if settings.source == "STRIP":
-        chosen = find_strip(scene, settings.strip)
+        chosen = find_strips(scene, settings.strip)
         return "" if chosen else "No speech is chosen; select a sound strip in the sequencer."
     return "" if settings.sound else "No speech is chosen; choose a sound."

@@ -11,7 +11,8 @@ from time import perf_counter
 import bpy
 
 from ..inference import MeshError
-from . import animation, ids, shape_keys, sound, target_mesh, verify
+from ..inference.pieces import Piece, to_plain
+from . import animation, id_bytes, ids, shape_keys, sound, target_mesh, verify
 from .lipsync_task import Result, Task
 
 
@@ -45,18 +46,18 @@ def write(task: Task, result: Result) -> Report:
             columns = [result.motion.names.index(name) for name in task.new_keys]
             assert task.target.fit is not None
             shape_keys.add_keys(obj, task.new_keys, result.motion.basis[columns], task.target.fit, undo)
+        pieces = sound.place(scene, task.source, result.pieces, undo)
         written = animation.write(
             obj.data.shape_keys,
             result.curves,
             f"{obj.name} Lip Sync",
             task.options.destination,
-            _about(task),
+            _about(task, pieces),
             undo,
             task.options.keep_edits,
         )
-        bpy.data.actions[written.action, None][ids.RAW] = result.raw
+        id_bytes.store(bpy.data.actions[written.action, None], ids.RAW, result.raw)
         first, last = result.curves.frame_range
-        sound.place(scene, task.source, task.start_frame, undo)
         sound.play_in_sync(scene, last, undo)
         undo.pop_all()
     seconds = perf_counter() - began
@@ -84,7 +85,7 @@ def _check_keys(obj: bpy.types.Object, task: Task) -> None:
         raise MeshError(f"The shape keys of “{obj.name}” changed while its speech was being analysed; generate again.")
 
 
-def _about(task: Task) -> str:
+def _about(task: Task, pieces: tuple[Piece, ...]) -> str:
     """JSON that is stored with the Action: enough to know where it came from."""
     return json.dumps(
         {
@@ -96,6 +97,7 @@ def _about(task: Task) -> str:
             "start_frame": task.start_frame,
             "fps": task.fps,
             "tolerance": task.options.tolerance,
+            "pieces": to_plain(pieces),
         }
     )
 

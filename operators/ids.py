@@ -21,6 +21,7 @@ MARK: Final = "wav2sem_lipsync"  # custom property of every Action that a bake m
 WRITTEN: Final = "wav2sem_written"  # custom property of such an Action: its curves as they were generated
 GUEST: Final = "wav2sem_guest"  # custom property of an Action of the user's that holds a bake among his own curves
 RAW: Final = "wav2sem_raw"  # custom property of such an Action: what the network said
+PIECE: Final = "wav2sem_piece"  # custom property of a sound strip: which piece of a lip sync it is
 FACE: Final = "wav2sem_face"  # on Object: settings of one head
 
 COMMAND: Final = "lipsync"  # blender --command lipsync

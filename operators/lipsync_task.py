@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
@@ -17,9 +17,12 @@ from ..inference import (
     FaceMotion,
     LipSyncModel,
     ModelPackage,
+    Speech,
     arkit_view,
     blendshape_names,
 )
+from ..inference.pieces import Piece, duration
+from ..inference.takes import listen
 from . import face_properties, shaping, stored_result, target_mesh
 from .arkit_names import Channel
 from .audio_source import AudioSource
@@ -52,12 +55,13 @@ class Options:
 class Result:
     """Face motion, with the curves for the mesh's keys and how long it took (seconds).
 
-    raw: the motion as it is stored with the Action, from which the curves are made.
+    raw: the motion as it is stored with the Action, from which the curves are made; pieces: where its rows belong.
     device_note: one sentence when the model ran elsewhere than asked, else None.
     """
 
     motion: FaceMotion
     raw: bytes
+    pieces: tuple[Piece, ...]
     curves: CurveSet
     speech_seconds: float
     compute_seconds: float
@@ -95,25 +99,30 @@ class Task:
         """Read, listen, make curves; touches no bpy. Raises LipSyncError, Cancelled among them."""
         began = perf_counter()
         progress(0.0, "Reading the speech")
-        speech = self.source.read()
+        takes = self.source.takes(self.start_frame, self.fps)
         _stop_if(cancelled)
         progress(READING, "Loading the model")
         model = _model(self.package, self.options.device, self.options.threads)
         _stop_if(cancelled)
-        motion = model.run(
-            speech,
-            self.options.style,
-            lambda part, stage: progress(LOADING + (RUNNING - LOADING) * part, stage),
-            cancelled,
-        )
+
+        def run(speech: Speech, done: float, share: float) -> FaceMotion:
+            def tell(part: float, stage: str) -> None:
+                progress(LOADING + (RUNNING - LOADING) * (done + share * part), stage)
+
+            return model.run(speech, self.options.style, tell, cancelled)
+
+        spoken = listen(takes, self.fps, run)
         progress(RUNNING, "Making keys")
+        motion = spoken.motion
         if motion.kind == "vertices":
             motion = arkit_view(motion).motion
+        facts = replace(self.facts, pieces=spoken.pieces)
         raw = stored_result.packed(StoredResult(motion, self.channels))
         # From what is stored and not from what is at hand, so that Refine makes the same curves of it.
-        curves = shaping.shape(stored_result.unpacked(raw), self.facts, self.sliders)
+        curves = shaping.shape(stored_result.unpacked(raw), facts, self.sliders)
         _stop_if(cancelled)
-        return Result(motion, raw, curves, speech.duration, perf_counter() - began, model.encoder.note)
+        seconds = duration(spoken.pieces)
+        return Result(motion, raw, spoken.pieces, curves, seconds, perf_counter() - began, model.encoder.note)
 
 
 def prepare(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..inference import CurveSet, FaceMotion, make_curves
+from ..inference.pieces import place
 from ..inference.refine import Refinement, refine
 from .arkit_names import Channel
 from .stored_result import Facts, StoredResult
@@ -35,11 +36,25 @@ class Sliders:
     amounts: Mapping[str, Setting] = field(default_factory=dict)
     mutes: tuple[tuple[float, float], ...] = ()
 
+    def moved(self, frames: float) -> Sliders:
+        """The same `frames` later: for a motion whose NLA strip was moved the other way."""
+        if not frames:
+            return self
+        amounts = {
+            name: Animated(setting.frames + frames, setting.values) if isinstance(setting, Animated) else setting
+            for name, setting in self.amounts.items()
+        }
+        return Sliders(amounts, tuple((first + frames, last + frames) for first, last in self.mutes))
+
 
 def shape(result: StoredResult, facts: Facts, sliders: Sliders) -> CurveSet:
     """The curves of `result` as the sliders want them, for the mesh's keys."""
-    shaped = refine(result.motion, _refinement(result.motion, facts, sliders))
-    start = facts.start_frame + (shaped.start - result.motion.start) * facts.fps
+    motion, start = (
+        place(result.motion, facts.pieces, facts.fps) if facts.pieces else (result.motion, facts.start_frame)
+    )
+    facts = replace(facts, start_frame=start)
+    shaped = refine(motion, _refinement(motion, facts, sliders))
+    start = facts.start_frame + (shaped.start - motion.start) * facts.fps
     return make_curves(_for_mesh(shaped, result.channels), facts.fps, start, tolerance=facts.tolerance)
 
 

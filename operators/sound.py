@@ -6,29 +6,62 @@ from __future__ import annotations
 import math
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import bpy
 
 from ..inference import AudioError
-from .audio_source import AudioSource
+from ..inference.pieces import Piece
+from . import ids
+from .audio_source import AudioSource, Recording
+from .retiming import is_retimed
 from .strip_times import span_of, times_of
 
 
-def place(scene: bpy.types.Scene, source: AudioSource, start_frame: float, undo: ExitStack) -> None:
-    """Make `source` heard from `start_frame` on, unless it is there already; raises AudioError.
+def place(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...], undo: ExitStack) -> tuple[Piece, ...]:
+    """Make `source` heard where its `pieces` are, unless it is there already; raises AudioError.
+
+    Its strips get an id (`ids.PIECE`) that outlasts renaming and moving; returns the pieces with names and ids.
+    """
+    if not source.placed:
+        strip = _placed(scene, source.recordings[0], pieces[0].frames[0], undo)
+        pieces = tuple(replace(piece, strip=strip.name) for piece in pieces)
+    editor = scene.sequence_editor
+    marks = {piece.strip: _marked(editor, piece.strip, undo) for piece in pieces} if editor else {}
+    return tuple(replace(piece, mark=marks.get(piece.strip, "")) for piece in pieces)
+
+
+def _marked(editor: Any, name: str, undo: ExitStack) -> str:
+    """The id of the strip called `name`, a new one if another strip, a copy of it, has the same; "" if it is gone."""
+    strips = list(editor.strips_all)
+    strip = next((strip for strip in strips if strip.name == name), None)
+    if strip is None:
+        return ""
+    mark = strip.get(ids.PIECE)
+    if not isinstance(mark, str) or any(other.get(ids.PIECE) == mark for other in strips if other != strip):
+        if mark is None:
+            undo.callback(strip.pop, ids.PIECE, None)
+        else:
+            undo.callback(strip.__setitem__, ids.PIECE, mark)
+        strip[ids.PIECE] = mark = uuid4().hex
+    return mark
+
+
+def _placed(scene: bpy.types.Scene, source: Recording, start_frame: float, undo: ExitStack) -> Any:
+    """The strip that makes `source` heard from `start_frame` on.
 
     A strip lies on whole frames; what is left over goes into its sound offset (seconds).
     """
-    if source.start_frame is not None:
-        return
     if scene.sequence_editor is None:
         undo.callback(scene.sequence_editor_clear)
         scene.sequence_editor_create()
     fps = scene.render.fps / scene.render.fps_base
     editor = scene.sequence_editor
-    if any(_plays(strip, source, start_frame, fps) for strip in editor.strips_all):
-        return
+    for there in editor.strips_all:
+        if _plays(there, source, start_frame, fps):
+            return there
     whole = math.floor(start_frame + 1e-6)
     strip, new_sound = _new_strip(editor, source, whole)
     if new_sound is not None:
@@ -36,6 +69,7 @@ def place(scene: bpy.types.Scene, source: AudioSource, start_frame: float, undo:
     undo.callback(editor.strips.remove, strip)
     strip.sound_offset = (start_frame - whole) / fps
     strip.channel = _free_channel(editor, strip)
+    return strip
 
 
 def elsewhere(scene: bpy.types.Scene) -> str:
@@ -58,7 +92,7 @@ def play_in_sync(scene: bpy.types.Scene, last_frame: float, undo: ExitStack) -> 
         setattr(scene, name, value)
 
 
-def _new_strip(editor: Any, source: AudioSource, frame: int) -> tuple[Any, bpy.types.Sound | None]:
+def _new_strip(editor: Any, source: Recording, frame: int) -> tuple[Any, bpy.types.Sound | None]:
     """A strip with the source's sound, and the Sound datablock if one had to be made."""
     channel = max((strip.channel for strip in editor.strips_all), default=0) + 1
     before = {sound.name for sound in bpy.data.sounds}
@@ -78,8 +112,8 @@ def _new_strip(editor: Any, source: AudioSource, frame: int) -> tuple[Any, bpy.t
     return strip, made
 
 
-def _plays(strip: Any, source: AudioSource, frame: float, fps: float) -> bool:
-    if strip.type != "SOUND" or strip.sound is None or strip.mute:
+def _plays(strip: Any, source: Recording, frame: float, fps: float) -> bool:
+    if strip.type != "SOUND" or strip.sound is None or strip.mute or is_retimed(strip):
         return False
     times = times_of(strip, fps)
     same = strip.sound.name == source.sound or _same_file(strip.sound, source.path)

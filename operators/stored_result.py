@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from ..inference import FaceMotion
 from ..inference.compact import DamagedData, pack, unpack
+from ..inference.pieces import Piece, from_plain
 from . import ids
 from .arkit_names import Channel
 
@@ -41,11 +42,15 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class Facts:
-    """How a result lies in the scene: from `start_frame` on at `fps` Hz, keys reduced to `tolerance` (0: all)."""
+    """How a result lies in the scene: from `start_frame` on at `fps` Hz, keys reduced to `tolerance` (0: all).
+
+    pieces: which rows of the raw motion belong where; none where all of it begins at `start_frame`.
+    """
 
     start_frame: float
     fps: float
     tolerance: float
+    pieces: tuple[Piece, ...] = ()
 
 
 def packed(result: StoredResult) -> bytes:
@@ -121,11 +126,14 @@ def read(action: bpy.types.Action) -> tuple[StoredResult, Facts]:
     data = action.get(ids.RAW)
     if not isinstance(data, bytes):
         raise DamagedData(f"“{action.name}” holds no speech analysis; generate the lip sync again.")
-    return unpacked(data), facts(action)
+    result, found = unpacked(data), facts(action)
+    if "pieces" in description(action):
+        found = replace(found, pieces=from_plain(description(action)["pieces"], len(result.motion.weights)))
+    return result, found
 
 
 def facts(action: bpy.types.Action) -> Facts:
-    """How the result lies in the scene. Raises DamagedData."""
+    """How the result lies in the scene, but for its pieces. Raises DamagedData."""
     about = description(action)
     try:
         found = Facts(float(about["start_frame"]), float(about["fps"]), float(about.get("tolerance", 0.0)))

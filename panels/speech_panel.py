@@ -9,7 +9,7 @@ import bpy
 
 from ..operators import ids
 from ..operators.properties import job_state, settings_of
-from ..operators.readiness import chosen_strip, disabled_reason, target_key, target_object
+from ..operators.readiness import disabled_reason, strips_line, target_key, target_object
 from .layout import LipSyncPanel, wrapped
 
 _LEVEL_ICONS = {"INFO": "CHECKMARK", "WARNING": "ERROR", "ERROR": "CANCEL"}
@@ -46,9 +46,9 @@ def _draw_speech(layout: bpy.types.UILayout, context: bpy.types.Context, setting
         group.prop(settings, "sound", text="")
     elif context.scene.sequence_editor:
         group.prop_search(settings, "strip", context.scene.sequence_editor, "strips_all", text="", icon="SEQUENCE")
-        strip = chosen_strip(context)
-        if strip is not None and not settings.strip:
-            wrapped(group, context, strip.name, "CHECKMARK")
+        chosen = strips_line(context)
+        if chosen and not settings.strip:
+            wrapped(group, context, chosen, "CHECKMARK")
     else:
         group.label(text="The sequencer is empty")
 
