@@ -10,6 +10,7 @@ from torch.nn import functional
 from .config import NO_PHONE
 from .geometry import MEASURES, LipGeometry
 from .model import Prediction
+from .targets.face import PRESS
 
 _APERTURE = MEASURES.index("aperture")
 PRESSED = -1.5  # mm of opening below the neutral face, whose lips are 1.84 mm apart; at rest they are 1.1 mm closer
@@ -23,6 +24,8 @@ class LipLoss(nn.Module):
     measures     smooth L1 of aperture, width, protrusion and jaw
     closure      where the target's lips are pressed together (p b m): how far they are open beyond it, squared (a mouth
                  2 mm open on a p is an error people see; 2 mm too wide on an a is not)
+    pressed      squared error of how far the lips are pressed together (0..1), times 5: closures are made firm by it
+                 (inference/closure.py), and among the other weights it is too small to count
     velocity     the same measures' change per frame (20 ms), smooth L1
     phones       cross entropy, auxiliary
     """
@@ -33,7 +36,10 @@ class LipLoss(nn.Module):
         self.register_buffer("measures", torch.tensor(geometry.measures), persistent=False)
         self.register_buffer("lip_factor", torch.tensor(geometry.lip_factor), persistent=False)
         self.register_buffer("face_factor", torch.tensor(geometry.face_factor), persistent=False)
+        pressed = [float(name.startswith("mouthPress")) for name in geometry.names]
+        self.register_buffer("pressed", torch.tensor(pressed) / (max(1.0, sum(pressed)) * PRESS), persistent=False)
         self.measures: Tensor
+        self.pressed: Tensor
         self.lip_factor: Tensor
         self.face_factor: Tensor
 
@@ -59,6 +65,7 @@ class LipLoss(nn.Module):
             "measures": 0.3
             * mean(functional.smooth_l1_loss(measure, torch.zeros_like(measure), reduction="none").mean(-1)),
             "closure": self.closure_weight * (open_by.square() * shut).sum() / shut.sum().clamp(min=1),
+            "pressed": 5 * mean((error @ self.pressed).square()),
             "velocity": 1.0
             * (
                 functional.smooth_l1_loss(velocity, torch.zeros_like(velocity), beta=0.3, reduction="none").mean(-1)

@@ -40,6 +40,7 @@ GAP_PER_WEIGHT: dict[str, float] = {
 NAMES: tuple[str, ...] = tuple(GAP_PER_WEIGHT)
 
 SHUT_GAP = -0.1  # mm: lips touch and press a little; deeper would push one lip through the other
+PRESS = 0.12  # mouthPress of shut lips
 TUCK_GAP = 2.0  # mm: from the upper lip to a lower lip that lies under the teeth
 LOWER_SHARE = 0.65  # of a gap that the jaw leaves open to the lips, what the lower lip does
 LIP_REACH = 0.9  # the largest weight of lowerDown and upperUp
@@ -58,8 +59,7 @@ def weights_of(move: Movement, lips: float, asymmetry: np.ndarray) -> np.ndarray
     spread = np.clip(lips * move.spread * (1 - move.round), 0, 1)
     w["mouthRollLower"] = 0.45 * move.tuck + 0.10 * move.shut
     w["mouthRollUpper"] = 0.08 * move.shut
-    for side, press in (("Left", 0.12), ("Right", 0.12)):
-        w[f"mouthPress{side}"] = press * move.shut
+    w["mouthPressLeft"] = w["mouthPressRight"] = PRESS * move.shut
     for side, sign in (("Left", 0.5), ("Right", -0.5)):
         w[f"mouthStretch{side}"] = np.clip(0.16 * spread * (1 + sign * asymmetry[2]), 0, 1)
         w[f"mouthSmile{side}"] = np.clip(0.18 * spread * (1 + sign * asymmetry[3]), 0, 1)
