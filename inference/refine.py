@@ -169,7 +169,8 @@ def _muted(motion: FaceMotion, mutes: tuple[tuple[float, float], ...]) -> FaceMo
         return motion
     heard = np.ones(len(motion.weights))
     for ends in mutes:
-        first, last = min(ends), max(ends)
+        # One frame wider: between this frame and the next a scene's frame may lie that is muted.
+        first, last = min(ends) - 1 / motion.fps, max(ends) + 1 / motion.fps
         outside = np.maximum(first - motion.times, motion.times - last).clip(0.0, RAMP) / RAMP
         heard = np.minimum(heard, 0.5 - 0.5 * np.cos(np.pi * outside))
     if (heard == 1.0).all():

@@ -7,7 +7,8 @@ the user, or a script, sets one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bpy
@@ -27,6 +28,17 @@ def changed(group: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
     """Update callback of every property of a head."""
     for listener in on_change:
         listener(group.id_data)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Within it setting a property calls nobody: for setting several at once."""
+    listeners = on_change[:]
+    on_change.clear()
+    try:
+        yield
+    finally:
+        on_change[:] = listeners
 
 
 def _factor(name: str, description: str) -> Any:

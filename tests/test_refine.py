@@ -185,7 +185,7 @@ def test_muted_is_rest_with_a_ramp_outside(spoken: FaceMotion) -> None:
     times = spoken.times
     for first, last in ((2.0, 3.0), (4.5, 5.0)):
         assert not muted.weights[(times >= first) & (times <= last)].any()
-    away = (np.abs(times - 2.5) > 0.5 + RAMP) & (np.abs(times - 4.75) > 0.25 + RAMP)
+    away = (np.abs(times - 2.5) > 0.52 + RAMP) & (np.abs(times - 4.75) > 0.27 + RAMP)
     np.testing.assert_array_equal(muted.weights[away], spoken.weights[away])
     jaw = column("jawOpen")
     assert np.abs(np.diff(muted.weights[:, jaw])).max() < 0.25
@@ -193,7 +193,7 @@ def test_muted_is_rest_with_a_ramp_outside(spoken: FaceMotion) -> None:
 
 def test_mutes_stay_on_the_timeline_when_the_motion_moves(spoken: FaceMotion) -> None:
     muted = with_(spoken, mutes=((2.0, 3.0),), offset=0.5)
-    inside = (muted.times >= 2.0) & (muted.times <= 3.0)
+    inside = (muted.times > 1.97) & (muted.times < 3.03)
     assert inside.any() and not muted.weights[inside].any()
     assert muted.weights[~inside].any(axis=1).sum() > 280
 

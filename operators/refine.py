@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Live refinement: a slider changes, and the curves of the head's lip sync follow, from the stored result.
+
+A slider that is set calls `refresh` at once. A slider that is keyed calls nothing: its F-curve changes. A depsgraph
+handler notices that, and a timer refreshes when the hand rests. What comes out is compared with what is there, so
+that refreshing twice writes once and nothing goes round in circles.
+"""
+
+from __future__ import annotations
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ..inference import LipSyncError, MeshError
+from . import animation, face_properties, ids, shaping, stored_result
+from .animation import Bake
+from .face_properties import SLIDERS
+
+_REST = 0.1  # seconds without a change after which animated sliders are looked at
+
+
+def bakes_of(obj: bpy.types.Object | None) -> list[Bake]:
+    """The lip syncs that play on `obj`."""
+    return animation.bakes(obj.data.shape_keys) if obj is not None and obj.type == "MESH" else []
+
+
+def disabled_reason(obj: bpy.types.Object | None) -> str:
+    """Why the sliders of `obj` do nothing, as one sentence; empty when they do. Cheap enough for a panel."""
+    if obj is None:
+        return "No mesh is chosen; select a head."
+    bakes = bakes_of(obj)
+    if not bakes:
+        return f"“{obj.name}” has no lip sync yet; generate one first."
+    if not obj.is_editable:
+        return f"“{obj.name}” is linked from another file; make it a library override first."
+    if lies_elsewhere(obj):
+        return f"The lip sync of “{obj.name}” is linked from another file; click Refine Here to get your own copy."
+    stored = [bake.action for bake in bakes if stored_result.is_stored(bake.action)]
+    try:
+        for action in stored:
+            stored_result.read(action)
+    except LipSyncError as error:
+        return str(error)
+    return "" if stored else f"The lip sync of “{obj.name}” has no stored speech analysis; generate it again to refine."
+
+
+def shapes_reason(obj: bpy.types.Object) -> str:
+    """Why jaw and lips of `obj` cannot be refined apart, as one sentence; empty when they can."""
+    for bake in bakes_of(obj):
+        if stored_result.is_stored(bake.action) and stored_result.read(bake.action)[0].motion.kind == "vertices":
+            return "This bake is exact: its shapes have no jaw and no lips of their own; bake editable keys for these."
+    return ""
+
+
+def lies_elsewhere(obj: bpy.types.Object) -> bool:
+    """Whether the shape keys or the lip sync of `obj` belong to another file."""
+    return not obj.data.shape_keys.is_editable or any(not bake.action.is_editable for bake in bakes_of(obj))
+
+
+def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
+    """Shape every lip sync of `obj` anew as its sliders say; raises LipSyncError."""
+    if not disabled_reason(obj):
+        sliders = face_properties.snapshot(obj, scene)
+        for bake in bakes_of(obj):
+            if stored_result.is_stored(bake.action):
+                result, facts = stored_result.read(bake.action)
+                animation.rewrite(bake, shaping.shape(result, facts, sliders.moved(-_later(bake))))
+
+
+def _later(bake: Bake) -> float:
+    """Frames by which the NLA plays a lip sync later than its Action says."""
+    return float(bake.strip.frame_start - bake.strip.action_frame_start) if bake.strip is not None else 0.0
+
+
+def localise(obj: bpy.types.Object) -> None:
+    """Give the library override `obj` its own copies of its mesh and of its lip sync, so that they can be refined.
+
+    Shape keys belong to the mesh, which an override leaves in the library until it is overridden too. Raises MeshError.
+    """
+    if not obj.data.shape_keys.is_editable:
+        mesh = obj.data.override_create(remap_local_usages=True) if obj.override_library else None
+        if mesh is None:
+            raise MeshError(f"The mesh of “{obj.name}” cannot be overridden; make the object and its data local.")
+        if obj.data != mesh:
+            obj.data = mesh
+        if obj.data != mesh:
+            raise MeshError(f"“{obj.name}” may not change its mesh; make the override editable, then try again.")
+    data = obj.data.shape_keys.animation_data
+    copies: dict[bpy.types.Action, bpy.types.Action] = {}
+    for holder in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
+        action, slot = holder.action, holder.action_slot
+        if action is None or ids.MARK not in action or action.is_editable:
+            continue
+        if action not in copies:
+            copies[action] = action.copy()
+        holder.action = copies[action]
+        if slot is not None:
+            holder.action_slot = copies[action].slots[slot.identifier]
+
+
+def _on_change(obj: bpy.types.Object) -> None:
+    """A slider was set."""
+    try:
+        refresh(obj, bpy.context.scene)
+    except LipSyncError as error:
+        print(f"Lip sync: {error}")  # an update callback can tell nobody; the panel says it too
+
+
+_pending: set[int] = set()  # session ids of Actions with sliders that changed
+
+
+@persistent
+def _after_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
+    """Notice that an Action that animates sliders was edited; no more, since data may not be written here."""
+    for update in depsgraph.updates:
+        if isinstance(update.id, bpy.types.Action) and _animates_sliders(update.id.original):
+            _pending.add(update.id.original.session_uid)
+    if _pending:
+        if bpy.app.timers.is_registered(refresh_pending):
+            bpy.app.timers.unregister(refresh_pending)
+        bpy.app.timers.register(refresh_pending, first_interval=_REST)
+
+
+def pending() -> bool:
+    """Whether an animated slider changed and its head was not refreshed yet."""
+    return bool(_pending)
+
+
+def _animates_sliders(action: bpy.types.Action) -> bool:
+    paths = [f"{ids.FACE}.{name}" for name in SLIDERS]
+    bags = (bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags)
+    return any(bag.fcurves.find(path) is not None for bag in bags for path in paths)
+
+
+def refresh_pending() -> None:
+    """Refresh the heads whose animated sliders changed; called by a timer."""
+    actions = set(_pending)
+    _pending.clear()
+    scene = bpy.context.scene
+    for obj in scene.objects:
+        data = obj.animation_data
+        if data is not None and data.action is not None and data.action.session_uid in actions:
+            _on_change(obj)
+
+
+def register() -> None:
+    """Listen to sliders and to their animation."""
+    face_properties.on_change.append(_on_change)
+    bpy.app.handlers.depsgraph_update_post.append(_after_update)
+
+
+def unregister() -> None:
+    """Listen no more."""
+    if bpy.app.timers.is_registered(refresh_pending):
+        bpy.app.timers.unregister(refresh_pending)
+    bpy.app.handlers.depsgraph_update_post.remove(_after_update)
+    face_properties.on_change.remove(_on_change)

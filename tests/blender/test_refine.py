@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refine: sliders move the evaluated mesh without the network; through saving, appending, overriding and undo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from heads import arkit_puppet, evaluated, made_up_head, motion_of, rest
+from wav2sem_lipsync.inference import LipSyncModel
+from wav2sem_lipsync.operators import face_properties, ids, refine, stored_result
+
+FRAMES = (5, 11, 20, 33, 48)
+SLIDERS = {
+    "strength": 0.6,
+    "jaw": 1.7,
+    "lip_closure": 2.0,
+    "rounding": 0.3,
+    "upper_lip": 0.0,
+    "lower_lip": 2.0,
+    "smoothing": 0.08,
+    "offset": 2.5,
+}
+UNKNOWN_TO_THE_TOY = ("upper_lip", "lower_lip")  # it drives no shape of these
+
+
+def generate() -> None:
+    assert bpy.ops.wav2sem.generate_lipsync("EXEC_DEFAULT", True) == {"FINISHED"}
+
+
+@pytest.fixture
+def head(settings: Any, monkeypatch: pytest.MonkeyPatch) -> bpy.types.Object:
+    """A head that speaks for three seconds; from then on the network may not run."""
+    obj = made_up_head()
+    generate()
+
+    def run(*_: Any, **__: Any) -> None:
+        raise AssertionError("the network ran again")
+
+    monkeypatch.setattr(LipSyncModel, "run", run)
+    return obj
+
+
+def movement(obj: bpy.types.Object, frames: tuple[int, ...] = FRAMES) -> float:
+    """Mean distance of the vertices from rest at `frames`."""
+    return float(np.mean([np.abs(evaluated(obj, frame) - rest(obj)).mean() for frame in frames]))
+
+
+def keys_of(obj: bpy.types.Object) -> dict[str, bytes]:
+    """Places of all keys of the lip sync, bit by bit."""
+    found = {}
+    for bake in refine.bakes_of(obj):
+        for curve in bake.action.layers[0].strips[0].channelbag(bake.slot).fcurves:
+            places = np.empty(2 * len(curve.keyframe_points), np.float32)
+            curve.keyframe_points.foreach_get("co", places)
+            found[curve.data_path] = places.tobytes()
+    return found
+
+
+def face(obj: bpy.types.Object) -> Any:
+    return getattr(obj, ids.FACE)
+
+
+def neutral(obj: bpy.types.Object) -> None:
+    for known in face(obj).bl_rna.properties:
+        if known.type == "FLOAT":
+            setattr(face(obj), known.identifier, known.default)
+
+
+def test_strength_moves_the_mesh_less_and_more(head: bpy.types.Object) -> None:
+    spoken = movement(head)
+    face(head).strength = 0.5
+    assert 0.3 * spoken < movement(head) < 0.7 * spoken
+    face(head).strength = 1.5
+    assert movement(head) > 1.2 * spoken
+    face(head).strength = 0.0
+    assert movement(head) < 1e-6
+
+
+@pytest.mark.parametrize("name", SLIDERS)
+def test_every_slider_there_and_back_changes_no_bit(head: bpy.types.Object, name: str) -> None:
+    before = keys_of(head)
+    setattr(face(head), name, SLIDERS[name])
+    assert (keys_of(head) == before) == (name in UNKNOWN_TO_THE_TOY)
+    neutral(head)
+    assert keys_of(head) == before
+
+
+def test_sliders_count_in_generate_too(settings: Any) -> None:
+    first, second = made_up_head("First"), made_up_head("Second")
+    settings.target = first
+    face(first).strength = 0.5
+    generate()
+    settings.target = second
+    generate()
+    face(second).strength = 0.5
+    assert list(keys_of(first).values()) == list(keys_of(second).values())
+
+
+def test_each_head_has_its_own_sliders(settings: Any) -> None:
+    first, second = made_up_head("First"), made_up_head("Second")
+    for obj in (first, second):
+        settings.target = obj
+        generate()
+    before = keys_of(second)
+    face(first).strength = 0.2
+    assert keys_of(second) == before != keys_of(first)
+
+
+def test_offset_is_in_frames(head: bpy.types.Object) -> None:
+    before = evaluated(head, 20)
+    face(head).offset = 5.0
+    np.testing.assert_allclose(evaluated(head, 25), before, atol=1e-6)
+
+
+def test_jaw_leaves_other_shapes_alone(head: bpy.types.Object) -> None:
+    before = keys_of(head)
+    face(head).jaw = 0.5
+    after = keys_of(head)
+    changed = {path for path in before if after[path] != before[path]}
+    assert changed == {'key_blocks["jawOpen"].value', 'key_blocks["mouthClose"].value'}
+
+
+def test_no_head_without_lip_sync(settings: Any) -> None:
+    obj = made_up_head()
+    assert "generate one first" in refine.disabled_reason(obj)
+    face(obj).strength = 0.5  # kept for the bake to come, does no harm now
+    assert not bpy.ops.wav2sem.refine_reset.poll()
+    assert refine.disabled_reason(None)
+    assert refine.disabled_reason(bpy.data.objects.new("Lamp", bpy.data.lights.new("Lamp", "POINT")))
+
+
+# Undo
+
+
+def test_undo_takes_sliders_and_curves_back_together(head: bpy.types.Object) -> None:
+    name, before, spoken = head.name, keys_of(head), movement(head)
+    bpy.ops.ed.undo_push(message="before")
+    bpy.ops.wav2sem.refine_preset("EXEC_DEFAULT", True, preset="CARTOON")
+    assert keys_of(bpy.data.objects[name]) != before
+    bpy.ops.ed.undo()
+    obj = bpy.data.objects[name]
+    assert face(obj).strength == 1.0
+    assert keys_of(obj) == before
+    assert movement(obj) == pytest.approx(spoken)
+    bpy.ops.ed.redo()
+    obj = bpy.data.objects[name]
+    assert face(obj).strength > 1.0
+    assert keys_of(obj) != before
+
+
+def test_one_step_for_a_slider(head: bpy.types.Object) -> None:
+    """What the interface does: properties change while the mouse moves, then one step is pushed."""
+    name, before = head.name, keys_of(head)
+    bpy.ops.ed.undo_push(message="before")
+    for value in (0.9, 0.8, 0.7):
+        face(head).strength = value
+    bpy.ops.ed.undo_push(message="Strength")
+    bpy.ops.ed.undo()
+    assert keys_of(bpy.data.objects[name]) == before
+
+
+# Presets, reset, mutes
+
+
+def test_presets_differ_and_natural_is_what_was_spoken(head: bpy.types.Object) -> None:
+    spoken, seen = keys_of(head), {}
+    for preset in ("SUBTLE", "BROAD", "CARTOON", "NATURAL"):
+        assert bpy.ops.wav2sem.refine_preset(preset=preset) == {"FINISHED"}
+        seen[preset] = movement(head)
+    assert seen["SUBTLE"] < seen["NATURAL"] < seen["BROAD"] < seen["CARTOON"]
+    assert keys_of(head) == spoken
+
+
+def test_reset_leaves_mutes(head: bpy.types.Object) -> None:
+    for name, value in SLIDERS.items():
+        setattr(face(head), name, value)
+    bpy.ops.wav2sem.add_mute()
+    assert bpy.ops.wav2sem.refine_reset() == {"FINISHED"}
+    assert all(getattr(face(head), name) == (0.0 if name in ("smoothing", "offset") else 1.0) for name in SLIDERS)
+    assert len(face(head).mutes) == 1
+
+
+def test_a_muted_region_is_at_rest_and_the_others_are_not(head: bpy.types.Object) -> None:
+    scene, spoken = bpy.context.scene, keys_of(head)
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 20, 30
+    assert bpy.ops.wav2sem.add_mute() == {"FINISHED"}
+    assert movement(head, (20, 25, 30)) < 1e-6
+    assert movement(head, (10, 45)) > 1e-4
+    face(head).mutes[0].last = 24
+    assert movement(head, (22, 24)) < 1e-6 < 1e-4 < movement(head, (30,))
+    assert bpy.ops.wav2sem.remove_mute(index=0) == {"FINISHED"}
+    assert keys_of(head) == spoken
+
+
+def test_a_mute_without_preview_range_lies_around_the_current_frame(head: bpy.types.Object) -> None:
+    bpy.context.scene.frame_set(40)
+    bpy.ops.wav2sem.add_mute()
+    mute = face(head).mutes[0]
+    assert mute.first < 40 < mute.last
+    assert movement(head, (40,)) < 1e-6
+
+
+# Animated sliders
+
+
+def animate(obj: bpy.types.Object, name: str, *keys: tuple[float, float]) -> None:
+    for frame, value in keys:
+        setattr(face(obj), name, value)
+        obj.keyframe_insert(f"{ids.FACE}.{name}", frame=frame)
+
+
+def test_an_animated_strength_fades_the_speech_in(head: bpy.types.Object) -> None:
+    spoken = {frame: movement(head, (frame,)) for frame in (10, 60)}
+    animate(head, "strength", (30, 0.0), (40, 1.0))
+    bpy.context.view_layer.update()  # the depsgraph notices; the timer never comes without a window
+    refine.refresh_pending()
+    assert movement(head, (10, 20, 28)) < 1e-6
+    assert movement(head, (60,)) == pytest.approx(spoken[60], rel=1e-4)
+    assert 0 < movement(head, (36,)) < spoken[60] * 2
+    assert spoken[10] > 1e-4
+
+
+def test_refreshing_again_writes_nothing_and_wakes_nobody(head: bpy.types.Object) -> None:
+    animate(head, "strength", (1, 0.5), (60, 1.0))
+    bpy.context.view_layer.update()
+    refine.refresh_pending()
+    before = keys_of(head)
+    bpy.context.view_layer.update()
+    refine.refresh_pending()
+    bpy.context.view_layer.update()
+    assert not refine.pending()
+    assert keys_of(head) == before
+
+
+def test_a_preset_leaves_what_is_animated(head: bpy.types.Object) -> None:
+    animate(head, "strength", (1, 0.5), (60, 0.5))
+    bpy.ops.wav2sem.refine_preset(preset="CARTOON")
+    assert face(head).strength == 0.5
+    assert face(head).jaw > 1.0
+
+
+# Another day, another file
+
+
+def save_and_open(path: Path) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+
+
+def test_saved_opened_refined(head: bpy.types.Object, tmp_path: Path) -> None:
+    name, spoken, moved = head.name, keys_of(head), movement(head)
+    face(head).strength = 0.5
+    bpy.ops.wav2sem.add_mute()
+    save_and_open(tmp_path / "saved.blend")
+    obj = bpy.data.objects[name]
+    assert (face(obj).strength, len(face(obj).mutes)) == (0.5, 1)
+    bpy.ops.wav2sem.remove_mute(index=0)
+    assert movement(obj) < 0.7 * moved
+    face(obj).strength = 1.0
+    assert keys_of(obj) == spoken
+
+
+def test_appended_refined(head: bpy.types.Object, tmp_path: Path) -> None:
+    name, moved, path = head.name, movement(head), str(tmp_path / "saved.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(path, link=False) as (_, wanted):
+        wanted.objects = [name]
+    obj = wanted.objects[0]
+    bpy.context.scene.collection.objects.link(obj)
+    assert movement(obj) == pytest.approx(moved)
+    face(obj).strength = 0.0
+    assert movement(obj) < 1e-6
+
+
+@pytest.fixture
+def library(head: bpy.types.Object, tmp_path: Path) -> tuple[str, float]:
+    """A file with a speaking character in a collection; how much it moves. The open file is another."""
+    collection = bpy.data.collections.new("Character")
+    bpy.context.scene.collection.children.link(collection)
+    collection.objects.link(head)
+    moved, path = movement(head), str(tmp_path / "library.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    return path, moved
+
+
+def link(path: str) -> bpy.types.Collection:
+    with bpy.data.libraries.load(path, link=True) as (_, wanted):
+        wanted.collections = ["Character"]
+    bpy.context.scene.collection.children.link(wanted.collections[0])
+    return wanted.collections[0]
+
+
+def override(path: str, fully: bool) -> bpy.types.Object:
+    made = link(path).override_hierarchy_create(bpy.context.scene, bpy.context.view_layer, do_fully_editable=fully)
+    obj = made.all_objects[0]
+    bpy.context.view_layer.objects.active = obj
+    return obj
+
+
+@pytest.mark.parametrize("fully", [False, True])
+def test_an_override_is_refined_here(library: tuple[str, float], fully: bool, tmp_path: Path) -> None:
+    path, moved = library
+    obj = override(path, fully)
+    name = obj.name
+    assert movement(obj) == pytest.approx(moved)
+    assert "Refine Here" in refine.disabled_reason(obj)
+    face(obj).strength = 0.5
+    assert movement(obj) == pytest.approx(moved)  # the library's own keys are nobody's to change
+    assert bpy.ops.wav2sem.refine_here("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert 0.3 * moved < movement(obj) < 0.7 * moved
+    assert not bpy.ops.wav2sem.refine_here.poll()
+    face(obj).strength = 0.25
+    face(obj).mutes.add()
+    quarter = movement(obj)
+    assert quarter < 0.4 * moved
+
+    save_and_open(tmp_path / "shot.blend")
+    obj = bpy.data.objects[name]
+    assert obj.override_library is not None
+    assert face(obj).strength == 0.25
+    assert movement(obj) == pytest.approx(quarter)
+    face(obj).strength = 1.0
+    assert movement(obj) == pytest.approx(moved)
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert movement(bpy.data.objects[name]) == pytest.approx(moved)
+
+
+def test_what_is_only_linked_says_so(library: tuple[str, float]) -> None:
+    obj = link(library[0]).all_objects[0]
+    bpy.context.view_layer.objects.active = obj
+    assert "library override" in refine.disabled_reason(obj)
+    assert not bpy.ops.wav2sem.refine_here.poll()
+
+
+# What is stored
+
+
+def test_stored_weights_are_the_networks_within_a_65535th(settings: Any, toy_folder: Path, speech_file: Path) -> None:
+    obj = made_up_head()
+    generate()
+    result, facts = stored_result.read(refine.bakes_of(obj)[0].action)
+    motion = motion_of(toy_folder, speech_file)
+    assert np.abs(result.motion.weights - motion.weights).max() <= 0.5 / 65535 + 1e-7
+    assert result.motion.names == motion.names
+    assert (facts.start_frame, facts.fps, facts.tolerance) == (1.0, 24.0, 0.0)
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04" + bytes(50)])
+def test_damaged_data_is_one_sentence_and_no_key_is_lost(head: bpy.types.Object, data: bytes) -> None:
+    before = keys_of(head)
+    refine.bakes_of(head)[0].action[ids.RAW] = data
+    assert "generate" in refine.disabled_reason(head)
+    face(head).strength = 0.3
+    assert keys_of(head) == before
+    assert not bpy.ops.wav2sem.refine_preset.poll()
+
+
+def test_facts_that_are_nonsense_are_refused(head: bpy.types.Object) -> None:
+    action = refine.bakes_of(head)[0].action
+    for about in ("", "[]", '{"start_frame": 1}', '{"start_frame": 1, "fps": 0}', '{"start_frame": NaN, "fps": 24}'):
+        action[ids.MARK] = about
+        assert "damaged" in refine.disabled_reason(head)
+
+
+def test_the_puppets_spelling_is_remembered(settings: Any) -> None:
+    """Keys with other spellings, and one for both sides."""
+    obj = arkit_puppet(["JawOpen", "mouth_close", "mouthSmile"])
+    generate()
+    before = keys_of(obj)
+    assert len(before) == 3
+    face(obj).strength = 0.5
+    assert all(keys_of(obj)[path] != before[path] for path in before)
+
+
+def test_an_nla_strip_that_was_moved_mutes_where_the_timeline_says(settings: Any) -> None:
+    obj = made_up_head()
+    settings.destination = "NLA"
+    generate()
+    strip = obj.data.shape_keys.animation_data.nla_tracks[0].strips[0]
+    length = strip.frame_end - strip.frame_start
+    strip.frame_start += 100
+    strip.frame_end = strip.frame_start + length
+    mute = face(obj).mutes.add()
+    mute.first, mute.last = 120, 130
+    assert movement(obj, (121, 125, 129)) < 1e-6
+    assert movement(obj, (110, 145)) > 1e-4
+
+
+def test_the_update_of_many_properties_happens_once(head: bpy.types.Object, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    real = refine.refresh
+    monkeypatch.setattr(refine, "refresh", lambda obj, scene: (calls.append(obj.name), real(obj, scene)))
+    bpy.ops.wav2sem.refine_preset(preset="CARTOON")
+    assert calls == [head.name]
+    assert len(face_properties.on_change) == 1
