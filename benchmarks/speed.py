@@ -64,7 +64,7 @@ def curve_writer(curves: CurveSet) -> Callable[[], object] | None:
     except ImportError:
         return None
     sys.path.insert(0, str(ROOT))
-    animation = import_module(f"{import_module('bake').load_package()}.operators.animation")
+    destinations = import_module(f"{import_module('bake').load_package()}.operators.destinations")
 
     bpy.ops.wm.read_factory_settings(use_empty=True)
     mesh = bpy.data.meshes.new("bench")
@@ -75,7 +75,7 @@ def curve_writer(curves: CurveSet) -> Callable[[], object] | None:
 
     def write() -> None:
         with ExitStack() as undo:
-            animation.write(mesh.shape_keys, curves, "bench", False, "{}", undo)
+            destinations.write(mesh.shape_keys, curves, "bench", "ACTION", "{}", undo, keep_edits=False)
             undo.pop_all()
 
     return write

@@ -12,7 +12,7 @@ import bpy
 
 from ..inference import MeshError
 from ..inference.pieces import Piece, to_plain
-from . import animation, id_bytes, ids, shape_keys, sound, target_mesh, verify
+from . import destinations, id_bytes, ids, shape_keys, sound, target_mesh, verify
 from .lipsync_task import Result, Task
 
 
@@ -47,7 +47,7 @@ def write(task: Task, result: Result) -> Report:
             assert task.target.fit is not None
             shape_keys.add_keys(obj, task.new_keys, result.motion.basis[columns], task.target.fit, undo)
         pieces = sound.place(scene, task.source, result.pieces, undo)
-        written = animation.write(
+        written = destinations.write(
             obj.data.shape_keys,
             result.curves,
             f"{obj.name} Lip Sync",
@@ -109,7 +109,7 @@ def _sentence(obj: bpy.types.Object, result: Result, problem: str) -> str:
     return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 
-def _notes(task: Task, written: animation.Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:
+def _notes(task: Task, written: destinations.Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:
     notes = [f"Action “{written.action}”" + ("" if written.place == "action" else f" in the {written.place}") + "."]
     if written.replaced:
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")

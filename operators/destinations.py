@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where a bake goes: a new Action, an NLA strip, or the slot that plays.
+
+A bake makes an Action of its own. An earlier bake loses its place to it and is kept with a fake user; the new one
+begins as its copy, so that all that the animator did is taken over. Only when asked to, a bake is the guest of the
+Action that plays: it brings its curves to those that are there, and never touches a shape key that the user animates.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+
+from ..inference import CurveSet, LipSyncError
+from ..inference.compact import DamagedData
+from ..inference.pieces import follow, from_plain
+from . import animation, id_bytes, ids, keyframes, nla_strips
+from .animation import Bake, Move
+from .nla_strips import is_ours
+
+_ANY = 1 << 40  # rows of the raw motion: not at hand here, and not needed
+_MARKS = (ids.MARK, ids.WRITTEN, ids.RAW, ids.GUEST)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a bake wrote: name of its Action, where it plays, and the earlier bake that it replaced ("" if none).
+
+    covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
+    of the user's in the slot and are left to him. edited: keys edited by hand that were taken over.
+    """
+
+    action: str
+    place: str
+    replaced: str
+    covered: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    edited: int = 0
+
+
+def write(
+    keys: bpy.types.Key,
+    curves: CurveSet,
+    name: str,
+    destination: str,
+    about: str,
+    undo: ExitStack,
+    keep_edits: bool = True,
+) -> Written:
+    """Animate the values of `keys`.
+
+    destination: "ACTION", a new Action called `name` is assigned; "NLA", it becomes a strip; "SLOT", the curves go into
+    the slot that plays. Another action that is assigned keeps playing; a new one of ours then goes to a strip. Hand
+    edits of the bake that loses its place are taken over, unless `keep_edits` is False. `about` (JSON) is stored with
+    the Action. `undo` learns how to take everything back. Raises LipSyncError.
+    """
+    if keys.animation_data is None:
+        undo.callback(keys.animation_data_clear)
+        keys.animation_data_create()
+    data = keys.animation_data
+    earlier = data.action
+    unknown = earlier is not None and is_ours(earlier) and ids.WRITTEN not in earlier  # by an older release
+    if earlier is not None and not unknown and (destination == "SLOT" or ids.GUEST in earlier):
+        return _write_into(keys, curves, about, undo, keep_edits)
+    users_own = earlier is not None and not is_ours(earlier)
+    to_nla = destination == "NLA" or users_own
+    origin = _origin(keys, curves, to_nla) if keep_edits else None
+    action, slot = _new_action(keys, name, origin, undo)
+    move, rate = _moved(origin, about, curves.fps)
+    edited = animation.rewrite(Bake(keys, action, slot), curves, move=move, rate=rate)
+    action[ids.MARK] = about
+    replaced = ""
+    if earlier is not None and not users_own:
+        replaced = nla_strips.keep(earlier, undo)
+        _assign(data, None, None, undo)
+    if to_nla:
+        replaced = nla_strips.place(data, action, slot, undo) or replaced
+        place = f"NLA track “{ids.TRACK}”"
+    else:
+        _assign(data, action, slot, undo)
+        place = "action"
+    covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
+    return Written(action.name, place, replaced, covered, edited=edited)
+
+
+def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitStack, keep_edits: bool) -> Written:
+    """Put `curves` into the slot of the assigned Action; shape keys that the user animates there stay his."""
+    data = keys.animation_data
+    action = data.action
+    if not action.is_editable:
+        raise LipSyncError(f"The action “{action.name}” is linked from another file; bake into a new action instead.")
+    if data.action_slot is None:
+        fitting = list(data.action_suitable_slots)
+        slot = fitting[0] if fitting else action.slots.new(id_type="KEY", name=keys.user.name)
+        if not fitting:
+            undo.callback(action.slots.remove, slot)
+        _assign(data, action, slot, undo)
+    slot = data.action_slot
+    _remember(action, slot, undo)
+    if ids.MARK not in action:
+        action[ids.GUEST] = True
+    before = Bake(keys, action, slot)
+    move, rate = _moved(before, about, curves.fps) if ids.WRITTEN in action else (None, 1.0)
+    edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
+    action[ids.MARK] = about
+    brought = animation.stored_curves(action)
+    own = tuple(name for name in curves.names if name not in brought)
+    return Written(action.name, f"slot “{slot.name_display}”", "", own=own, edited=edited)
+
+
+def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
+    """Teach `undo` the marks of `action`, and the keys of all F-curves in `slot`, as they are now."""
+    marks = {mark: action[mark] for mark in _MARKS if mark in action}
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
+    kept = {path: keyframes.read(fcurve) for path, fcurve in fcurves.items()}
+
+    def restore() -> None:
+        for mark in _MARKS:
+            if mark in marks:
+                id_bytes.store(action, mark, marks[mark])
+            elif mark in action:
+                del action[mark]
+        bag = keyframes.make_bag(action, slot)
+        for path, fcurve in keyframes.curves_of(bag).items():
+            if path not in kept:
+                bag.fcurves.remove(fcurve)
+        there = keyframes.curves_of(bag)
+        for path, points in kept.items():
+            keyframes.write(there[path] if path in there else bag.fcurves.new(path), points)
+
+    undo.callback(restore)
+
+
+def _new_action(keys: bpy.types.Key, name: str, origin: Bake | None, undo: ExitStack) -> tuple[bpy.types.Action, Any]:
+    """An empty Action with a slot; or a copy of an earlier bake's, with all that the animator did to it."""
+    if origin is None:
+        action = bpy.data.actions.new(name)
+        undo.callback(bpy.data.actions.remove, action)
+        return action, action.slots.new(id_type="KEY", name=keys.user.name)
+    action = origin.action.copy()
+    undo.callback(bpy.data.actions.remove, action)
+    action.name, action.use_fake_user = name, False
+    slot = next(slot for slot in action.slots if slot.identifier == origin.slot.identifier)
+    for other in [other for other in action.slots if other != slot]:
+        action.slots.remove(other)
+    return action, slot
+
+
+def _origin(keys: bpy.types.Key, curves: CurveSet, to_nla: bool) -> Bake | None:
+    """The bake that the new one replaces and whose hand edits it takes over: where the two overlap in time."""
+    first, last = curves.frame_range
+    crossed = [strip.action for strip in nla_strips.in_the_way(keys.animation_data, first, last)] if to_nla else []
+    for bake in animation.bakes(keys):
+        begin, end = bake.action.frame_range
+        replaced = bake.action in crossed if bake.strip is not None else bake.action == keys.animation_data.action
+        if replaced and is_ours(bake.action) and ids.WRITTEN in bake.action and begin <= last and end >= first:
+            try:
+                animation.stored_curves(bake.action)
+            except DamagedData:
+                continue
+            return bake
+    return None
+
+
+def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, float]:
+    """Where hand edits go when the same speech is heard elsewhere, or the scene has another rate (Hz)."""
+    if origin is None:
+        return None, 1.0
+    try:
+        old, new = json.loads(origin.action[ids.MARK]), json.loads(about)
+        if old["speech"] != new["speech"]:
+            return None, 1.0
+        before, after = (from_plain(facts["pieces"], _ANY) for facts in (old, new))
+        rate = fps / float(old["fps"])
+    except (ValueError, KeyError, TypeError, ZeroDivisionError, DamagedData):
+        return None, 1.0
+    if before == after and rate == 1.0:
+        return None, 1.0
+    return (lambda frames: follow(before, after, frames)), rate
+
+
+def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo: ExitStack) -> None:
+    """Assign an Action and its slot: Blender never chooses the slot of a new Action by itself."""
+    undo.callback(_set_action, data, data.action, data.action_slot)
+    _set_action(data, action, slot)
+
+
+def _set_action(data: bpy.types.AnimData, action: Any | None, slot: Any | None) -> None:
+    data.action = action
+    if action is not None and slot is not None:
+        data.action_slot = slot
+
+
+def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the shape keys `names` whose value `action` animates in `slot`."""
+    paths = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
+    return tuple(name for name in names if keyframes.value_path(name) in paths)
