@@ -8,7 +8,7 @@ animator changes by dragging a strip. `place` brings the two together, `follow` 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,16 @@ from .motion import FaceMotion
 from .speech import LONGEST
 
 FINER = 2  # rate of the timeline over that of the network: pieces seldom begin on each other's frames
+_SHORTEST = 1e-3  # seconds of sound that are worth moving lips for
 _MOST_PIECES, _MOST_NODES = 10_000, 100_000
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Where a sound runs on: at scene frame frames[i] its second seconds[i] is heard, straight between; both rise."""
+
+    frames: tuple[float, ...]
+    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,9 @@ class Piece:
     """Consecutive rows of a raw motion, and where their sound is heard.
 
     first, count: rows of the raw motion. second: second of the sound file at row `first`.
-    frames, seconds: at scene frame frames[i] the second seconds[i] of the file is heard, evenly between; both rise.
-    heard: seconds of the file that the strip lets through, (from, to); rows may reach further.
-    strip, mark: name and lasting id of the strip; sound: file name, for messages.
+    frames, seconds: where its sound is heard, as of `Stretch`; with the silence around it that belongs to it.
+    heard: seconds of the file that the network heard for it, (from, to), whatever is heard today.
+    strip, mark: name and lasting id of the strip; sound: name of the file; length: seconds that the file lasts.
     """
 
     first: int
@@ -42,6 +51,7 @@ class Piece:
     strip: str = ""
     mark: str = ""
     sound: str = ""
+    length: float = 0.0
 
     def frame_at(self, seconds: Any) -> Any:
         """Scene frames at which `seconds` of the file are heard; beyond the nodes at the speed next to them."""
@@ -107,9 +117,27 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
         same = [new for new in after if (new.mark == piece.mark if piece.mark else new.first == piece.first)]
         if len(mine) and same:
             seconds = piece.second_at(moved[mine])
-            choice = np.argmin([_outside(seconds, new.heard) for new in same], axis=0)
+            choice = np.argmin([_outside(seconds, new.seconds) for new in same], axis=0)
             moved[mine] = np.stack([new.frame_at(seconds) for new in same])[choice, np.arange(len(mine))]
     return moved
+
+
+def laid(piece: Piece, stretch: Stretch, rate: float) -> Piece | None:
+    """`piece` where `stretch` of its sound is heard now; None if none of it is. `rate` of the raw motion (Hz).
+
+    What is cut off its sound is cut off the piece; what is not keeps the silence beside it.
+    """
+    first, last = max(piece.heard[0], stretch.seconds[0]), min(piece.heard[1], stretch.seconds[-1])
+    if last - first < _SHORTEST:
+        return None
+    near = 1 / rate  # seconds: strips end on frames, sounds do not
+    begin, end = piece.second, piece.second + piece.count / rate
+    first = begin if first - piece.heard[0] < near else first
+    last = end if piece.heard[1] - last < near and end > piece.heard[1] + near else last
+    inner = [second for second in stretch.seconds[1:-1] if first < second < last]
+    seconds = np.array([first, *inner, last])
+    frames = _along(seconds, stretch.seconds, stretch.frames)
+    return replace(piece, frames=tuple(frames.tolist()), seconds=tuple(seconds.tolist()))
 
 
 def duration(pieces: Iterable[Piece]) -> float:
@@ -140,9 +168,12 @@ def _checked(entry: Mapping[str, Any], rows: int) -> Piece:
         tuple(map(float, entry["frames"])),
         tuple(map(float, entry["seconds"])),
         (float(entry["heard"][0]), float(entry["heard"][1])),
-        *(str(entry[name]) for name in ("strip", "mark", "sound")),
+        strip=str(entry["strip"]),
+        mark=str(entry["mark"]),
+        sound=str(entry["sound"]),
+        length=float(entry["length"]),
     )
-    numbers = np.array([piece.second, *piece.frames, *piece.seconds, *piece.heard])
+    numbers = np.array([piece.second, piece.length, *piece.frames, *piece.seconds, *piece.heard])
     fitting = piece.first >= 0 and 0 < piece.count <= rows - piece.first
     paired = 2 <= len(piece.frames) == len(piece.seconds) <= _MOST_NODES
     if not (fitting and paired and np.isfinite(numbers).all() and np.abs(numbers).max() < 1e9):

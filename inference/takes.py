@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .motion import FaceMotion
-from .pieces import Piece
+from .pieces import Piece, Stretch, laid
 from .prosody import loudness_of
 from .speech import SAMPLE_RATE, Speech
 
@@ -18,28 +18,20 @@ _OVERLAP = 1e-3  # seconds by which neighbours may run into each other
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Where a recording is heard without a stop: at scene frame frames[i] its second seconds[i]; both rise."""
-
-    frames: tuple[float, ...]
-    seconds: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Take:
     """One recording as it is heard.
 
     samples: float32 (N,) at `SAMPLE_RATE`, as they are in the file, whatever the speed they are heard at.
     second: second of the file at samples[0]. stretches: one, or several where the sound stands still between.
-    strip, mark, sound: as of `Piece`.
+    strip, sound, length: as of `Piece`.
     """
 
     samples: np.ndarray
     second: float
     stretches: tuple[Stretch, ...]
     strip: str = ""
-    mark: str = ""
     sound: str = ""
+    length: float = 0.0
 
     @property
     def begin(self) -> float:
@@ -122,17 +114,11 @@ def _cut(group: Sequence[Take], first: int, count: int, rate: float, fps: float)
     ends = [begin + len(take.samples) / SAMPLE_RATE for begin, take in zip(begins, group, strict=True)]
     middles = [(end + begin) / 2 for end, begin in zip(ends[:-1], begins[1:], strict=True)]
     edges = [0, *(int(np.ceil(middle * rate - 1e-6)) for middle in middles), count]
-    bounds = [0.0, *middles, ends[-1]]
     pieces = []
     for i, take in enumerate(group):
-        if edges[i + 1] > edges[i]:
-            shift = take.second - begins[i]  # from seconds of the group to seconds of the file
-            seconds = (bounds[i] + shift, bounds[i + 1] + shift)
-            frames = tuple(take.begin + (second - take.second) * fps for second in seconds)
-            heard = (take.second, take.second + len(take.samples) / SAMPLE_RATE)
-            piece = Piece(first + edges[i], edges[i + 1] - edges[i], edges[i] / rate + shift, frames, seconds, heard)
-            pieces.append(replace(piece, strip=take.strip, mark=take.mark, sound=take.sound))
-    return pieces
+        shift = take.second - begins[i]  # from seconds of the group to seconds of the file
+        pieces.append(_piece(take, take.stretches[0], first, edges[i], edges[i + 1], edges[i] / rate + shift, rate))
+    return [piece for piece in pieces if piece is not None]
 
 
 def _stretches(take: Take, first: int, count: int, rate: float) -> list[Piece]:
@@ -141,8 +127,13 @@ def _stretches(take: Take, first: int, count: int, rate: float) -> list[Piece]:
     for stretch in take.stretches:
         begin, end = ((second - take.second) * rate for second in (stretch.seconds[0], stretch.seconds[-1]))
         row = min(max(0, int(np.floor(begin + 1e-6))), count - 1)
-        rows = count - row if stretch is take.stretches[-1] else min(int(np.ceil(end)) + 1, count) - row
-        heard = (stretch.seconds[0], stretch.seconds[-1])
-        piece = Piece(first + row, rows, take.second + row / rate, stretch.frames, stretch.seconds, heard)
-        pieces.append(replace(piece, strip=take.strip, mark=take.mark, sound=take.sound))
-    return pieces
+        last = count if stretch is take.stretches[-1] else min(int(np.ceil(end)) + 1, count)
+        pieces.append(_piece(take, stretch, first, row, last, take.second + row / rate, rate))
+    return [piece for piece in pieces if piece is not None]
+
+
+def _piece(take: Take, stretch: Stretch, first: int, row: int, last: int, second: float, rate: float) -> Piece | None:
+    """Rows `row` to `last` of a group whose rows begin at `first`: the motion of a stretch of `take`."""
+    heard = (stretch.seconds[0], stretch.seconds[-1])
+    piece = Piece(first + row, last - row, second, stretch.frames, stretch.seconds, heard, take.strip)
+    return laid(replace(piece, sound=take.sound, length=take.length), stretch, rate) if last > row else None

@@ -12,8 +12,9 @@ from typing import Any
 import bpy
 
 from ..inference import AudioError, Speech, read_speech
+from ..inference.pieces import Stretch
 from ..inference.speech import SAMPLE_RATE, sound_duration
-from ..inference.takes import Stretch, Take
+from ..inference.takes import Take
 from .strip_times import heard_of, span_of
 
 
@@ -23,7 +24,8 @@ class Recording:
 
     path: absolute path of the sound file; packed: its content where it lies in the .blend.
     sound: name of the Sound datablock to place, "" to load one from `path`.
-    strip: name of the strip that is heard, "" where there is none yet; stretches: when that is, by its scene.
+    strip: name of the strip that is heard, "" where there is none yet; stretches: when that is, by its scene;
+    length: seconds that its file lasts.
     """
 
     path: str
@@ -31,16 +33,12 @@ class Recording:
     sound: str = ""
     strip: str = ""
     stretches: tuple[Stretch, ...] = ()
+    length: float = 0.0
 
     @property
     def name(self) -> str:
         """File name for messages and datablocks."""
         return Path(self.path).name or "speech"
-
-    @property
-    def duration(self) -> float:
-        """Seconds that the file lasts; raises AudioError."""
-        return sound_duration(self.path if self.packed is None else self.name, self.packed)
 
     def read(self) -> Speech:
         """All of the file; raises AudioError."""
@@ -90,7 +88,14 @@ def _take(recording: Recording, speech: Speech, start_frame: float, fps: float) 
     samples = speech.samples[first : round(stretches[-1].seconds[-1] * SAMPLE_RATE)]
     if len(samples) == 0:
         raise _unheard(recording.strip or recording.name)
-    return Take(samples, stretches[0].seconds[0], stretches, recording.strip, sound=recording.name)
+    return Take(
+        samples,
+        stretches[0].seconds[0],
+        stretches,
+        recording.strip,
+        recording.name,
+        recording.length or speech.duration,
+    )
 
 
 def from_file(path: str) -> AudioSource:
@@ -131,7 +136,8 @@ def _of_strip(strip: Any, fps: float) -> Recording:
     if strip.sound is None:
         raise AudioError(f"The strip “{strip.name}” has no sound; choose another one.")
     file = _of_sound(strip.sound)
-    return Recording(file.path, file.packed, file.sound, strip.name, heard_of(strip, fps, file.duration))
+    length = sound_duration(file.path if file.packed is None else file.name, file.packed)
+    return Recording(file.path, file.packed, file.sound, strip.name, heard_of(strip, fps, length), length)
 
 
 def _unheard(name: str) -> AudioError:

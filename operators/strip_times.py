@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..inference import AudioError
-from ..inference.takes import Stretch
+from ..inference.pieces import Stretch
 from .retiming import content_map, is_retimed, last_share
 
 

@@ -11,7 +11,7 @@ import pytest
 from inference.compact import DamagedData
 from inference.errors import AudioError
 from inference.motion import FaceMotion, sample_weights
-from inference.pieces import Piece, duration, follow, from_plain, place, place_values, to_plain
+from inference.pieces import Piece, Stretch, duration, follow, from_plain, laid, place, place_values, to_plain
 
 FPS = 24000 / 1001
 
@@ -127,10 +127,23 @@ def test_frames_follow_a_change_of_speed_and_a_cut() -> None:
     slow = [piece(0, 100, 12.0, fps=24, speed=0.5)]
     assert follow(before, slow, np.array([0.0, 10.0])) == pytest.approx([12.0, 32.0])
     halves = [
-        Piece(0, 100, 0.0, (0.0, 24.0), (0.0, 1.0), (0.0, 1.0)),
-        Piece(0, 100, 0.0, (100.0, 124.0), (1.0, 2.0), (1.0, 2.0)),
+        laid(before[0], Stretch((0.0, 24.0), (0.0, 1.0)), 50.0),
+        laid(before[0], Stretch((100.0, 124.0), (1.0, 2.0)), 50.0),
     ]
     assert follow(before, halves, np.array([10.0, 30.0])) == pytest.approx([10.0, 106.0])
+
+
+def test_a_piece_is_laid_where_its_sound_is_heard() -> None:
+    said = Piece(0, 120, 0.8, (0.0, 48.0), (1.0, 3.0), (1.0, 3.0))  # rows from 0.8 to 3.2 s: silence on both sides
+    whole = laid(said, Stretch((100.0, 148.0), (1.0, 3.0)), 50.0)
+    assert whole is not None
+    assert whole.seconds == pytest.approx((0.8, 3.2))
+    assert whole.frames == pytest.approx((95.2, 152.8))
+    cut = laid(said, Stretch((100.0, 124.0), (1.5, 2.5)), 50.0)
+    assert cut is not None
+    assert (cut.seconds, cut.frames) == ((1.5, 2.5), (100.0, 124.0))
+    assert laid(cut, Stretch((100.0, 148.0), (1.0, 3.0)), 50.0) == whole, "what was cut off can come back"
+    assert laid(said, Stretch((100.0, 148.0), (4.0, 6.0)), 50.0) is None
 
 
 def test_pieces_survive_json() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from inference.motion import FaceMotion
-from inference.pieces import Piece
+from inference.pieces import Piece, Stretch
 from inference.speech import SAMPLE_RATE, Speech
-from inference.takes import Stretch, Take, listen
+from inference.takes import Take, listen
 
 FPS = 24.0
 
