@@ -103,8 +103,7 @@ PROFILE ?= small
 MODEL ?= vendored_models/wav2sem_small
 
 train: .venv/training.stamp
-	.venv/training/bin/python -m training.corpus --profile $(PROFILE)
-	.venv/training/bin/python -m training.train --profile $(PROFILE)
+	.venv/training/bin/python -m training --profile $(PROFILE)
 
 evaluate: .venv/training.stamp
 	.venv/training/bin/python -m training.evaluate $(MODEL) --out report

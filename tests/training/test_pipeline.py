@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The stages of `python -m training`: each needs only what an earlier one made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import MINUTES, stages
+from training.config import PROFILES
+
+
+def argument(stage: list[str], name: str) -> str | None:
+    """Value of option `name` of a stage."""
+    return stage[stage.index(name) + 1] if name in stage else None
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_every_stage_finds_what_it_needs(tmp_path: Path, profile: str) -> None:
+    runs = tmp_path / "runs"
+    made: set[Path] = set()
+    steps = stages(profile, runs, tmp_path / "cache", tmp_path / "speech")
+    for stage in steps:
+        for name in ("--initial", "--wav2sem"):
+            if argument(stage, name):
+                assert Path(str(argument(stage, name))) in made
+        if "training.export" in stage:
+            checkpoint = stage[stage.index("training.export") + 1]
+            assert Path(checkpoint) in made
+        folder = argument(stage, "--folder")
+        if folder:
+            made.add(Path(folder) / ("wav2sem.pt" if "training.wav2sem" in stage else "last.pt"))
+    assert "training.export" in steps[-1]
+    assert any("training.wav2sem" in stage for stage in steps) == (MINUTES[profile].wav2sem > 0)
+
+
+def test_sentences_are_learnt_once(tmp_path: Path) -> None:
+    (tmp_path / "wav2sem").mkdir()
+    (tmp_path / "wav2sem" / "wav2sem.pt").touch()
+    steps = stages("cpu", tmp_path, tmp_path, tmp_path)
+    assert not any("training.wav2sem" in stage for stage in steps)
+    assert any("--wav2sem" in stage for stage in steps)

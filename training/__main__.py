@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole way from recordings to a model package: `python -m training --profile small|cpu|full`.
+
+Every stage is a command of its own, resumes where it stopped, and costs nothing when it is done: run the same line
+again after an interruption. The network learns to hear phones and to move lips first; Wav2Sem starts from its lower
+layers, and the sentence vector joins in the last stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .config import PROFILES
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Wall-clock minutes of the three trainings; a small profile learns no sentences."""
+
+    lips: float
+    wav2sem: float
+    sentences: float
+
+
+MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(45.0, 9.0, 80.0), "full": Minutes(60.0, 20.0, 120.0)}
+GAIN = 1.15  # see export.amplify
+
+
+def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:
+    """The commands, as arguments of this interpreter."""
+    time = MINUTES[profile]
+    processes = torch.cuda.device_count() or os.cpu_count() or 1
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "training.train"]
+    train = [*launch, "--profile", profile, "--threads", "1", "--closure-weight", "1.5"]
+    train += ["--cache", str(cache), "--real", str(speech / "real")]
+    sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if time.wav2sem else []
+    last = "sentences" if time.wav2sem else "lips"
+    steps = [
+        ["-m", "training.corpus", "--profile", profile, "--cache", str(cache), "--speech", str(speech)],
+        [*train, "--folder", str(runs / "lips"), "--minutes", str(time.lips)],
+    ]
+    if time.wav2sem:
+        listen = ["--cache", str(cache), "--real", str(speech / "real"), "--minutes", str(time.wav2sem)]
+        if not (runs / "wav2sem" / "wav2sem.pt").exists():
+            initial = ["--initial", str(runs / "lips" / "last.pt")]
+            steps.append(["-m", "training.wav2sem", *initial, "--folder", str(runs / "wav2sem"), *listen])
+        go_on = ["--initial", str(runs / "lips" / "last.pt"), "--minutes", str(time.sentences), "--rate", "5e-4"]
+        steps.append([*train, "--folder", str(runs / last), *go_on, *sentences])
+    package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
+    return [*steps, [*package, "--gain", str(GAIN), *sentences]]
+
+
+def main() -> int:
+    """Command line; ends with the first stage that fails, and with its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__.splitlines()[0])
+    parser.add_argument("--profile", choices=PROFILES, default="small")
+    parser.add_argument("--runs", type=Path, help="where checkpoints, logs and the package go")
+    parser.add_argument("--cache", type=Path, default=Path("training/cache"), help="where the corpus is")
+    parser.add_argument("--speech", type=Path, default=Path("../shared/speech"), help="recordings and texts")
+    options = parser.parse_args()
+    runs = options.runs or Path("training/runs") / options.profile
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for stage in stages(options.profile, runs, options.cache, options.speech):
+        print("==", " ".join(stage), flush=True)
+        code = subprocess.run([sys.executable, *stage], env=environment).returncode
+        if code:
+            return code
+    print(f"The package is in {runs / 'package'}; judge it with: make evaluate MODEL={runs / 'package'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
