@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inference import LipSyncModel, Speech, read_speech
+from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
 from .corpus.clips import Clip, read_clips
 from .geometry import INNER_PAIRS, NEUTRAL_GAP
@@ -78,12 +78,16 @@ def closed_events(
     return events
 
 
-def lip_gap(model: LipSyncModel, speech: Speech, style: str | None = None) -> np.ndarray:
-    """Distance between the inner lips (T,) in mm on the FLAME head, whatever the model's basis is."""
-    motion = model.run(speech, style)
+def opening_slope(motion: FaceMotion) -> np.ndarray:
+    """By how much each weight opens the inner lips: (K,) in mm, whatever the basis is."""
     upper, lower = np.array(INNER_PAIRS).T
-    slope = (motion.basis[:, upper, 1] - motion.basis[:, lower, 1]).mean(axis=1) * 1000
-    return NEUTRAL_GAP + motion.weights @ slope
+    slope: np.ndarray = (motion.basis[:, upper, 1] - motion.basis[:, lower, 1]).mean(axis=1) * 1000
+    return slope
+
+
+def lip_gap(motion: FaceMotion) -> np.ndarray:
+    """Distance between the inner lips (T,) in mm on the FLAME head."""
+    return NEUTRAL_GAP + motion.weights @ opening_slope(motion)
 
 
 @dataclass
@@ -134,7 +138,7 @@ def recall_by_language(model: LipSyncModel, cache: Path, real: Path, most: int) 
     """Closures by kind of voice and language, over at most `most` held-out clips of each."""
     tallies: dict[str, Tally] = {}
     for kind, clip in held_out(cache, most):
-        gap = lip_gap(model, clip_speech(clip, cache, real))
+        gap = lip_gap(model.run(clip_speech(clip, cache, real)))
         tallies.setdefault(kind, Tally.new()).add(gap, model.package.fps, clip.phones or ())
     return dict(sorted(tallies.items()))
 

@@ -20,10 +20,9 @@ import numpy as np
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
-from . import augment
 from .config import SAMPLE_RATE
 from .evaluation.clips import load_scorer
-from .geometry import MEASURES, lip_geometry
+from .evaluation.rest import rest_figures
 
 COLUMNS = ("r_ap", "r_sp", "lag", "r_lag", "amp", "n_close", "rec", "prec")
 
@@ -44,40 +43,6 @@ def score_clips(
         rows.append({"clip": name, "predictor": "envelope", **scorer.score_curve(reference, envelope)})
         curves[name] = (speech, motion, reference, found)
     return rows, curves
-
-
-def nonspeech(seconds: float = 20.0) -> dict[str, np.ndarray]:
-    """Sound in which nobody speaks, made with another seed than the training's."""
-    random, count = np.random.default_rng(20_000), int(seconds * SAMPLE_RATE)
-    return {
-        "digital silence": np.zeros(count, np.float32),
-        "dither": random.uniform(-1, 1, count).astype(np.float32) / 32768,
-        "mains hum, -30 dB": augment.hum(random, count) * 10**-1.5,
-        "white noise, -40 dB": augment.coloured_noise(random, count, 0.0) * 0.01,
-        "white noise, -20 dB": augment.coloured_noise(random, count, 0.0) * 0.1,
-        "brown noise, -25 dB": augment.coloured_noise(random, count, 2.0) * 10**-1.25,
-        "breathing, -35 dB": augment.breath(random, count) * 10**-1.75,
-        "music, -20 dB": augment.music(random, 3 * count) * 0.1,
-    }
-
-
-def rest_figures(model: LipSyncModel) -> list[dict[str, Any]]:
-    """Mean and largest opening above the neutral face (mm) and mean speed of the opening (mm/s) without speech."""
-    aperture = lip_geometry(model.names).measures[:, MEASURES.index("aperture")]
-    rows = []
-    for name, sound in nonspeech().items():
-        motion = model.run(Speech(np.clip(sound, -1, 1)))
-        opening = motion.weights @ aperture
-        speed = np.abs(np.diff(opening)) * motion.fps
-        rows.append(
-            {
-                "sound": name,
-                "mean_mm": float(opening.mean()),
-                "max_mm": float(opening.max()),
-                "speed_mm_s": float(speed.mean()),
-            }
-        )
-    return rows
 
 
 def plot_clip(

@@ -73,7 +73,7 @@ def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
         for voice in (v for v in VOICES if v.language == language):
             own = Tally.new()
             for samples, phones in speak(voice):
-                gap = lip_gap(model, Speech(samples))
+                gap = lip_gap(model.run(Speech(samples)))
                 for tally in (own, whole):
                     tally.add(gap, model.package.fps, phones)
                 rules.add(rule_gap(phones), FPS, phones)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jerk, still moments, seams and baselines, where the right figure is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from inference import LipSyncModel, Speech
+from inference.windows import OVERLAP
+from training.evaluation.baselines import linear_regression, regression_features, ridge
+from training.evaluation.clips import EvalClip
+from training.evaluation.rest import LIPS, jerk, lip_steps, nonspeech, seam_frames, still_frames
+
+RATE = 16000
+
+
+def test_jerk_is_the_third_derivative() -> None:
+    times = np.arange(40) / 25
+    np.testing.assert_allclose(jerk(2 * times**3, 25.0), 12.0, rtol=1e-6)
+    np.testing.assert_allclose(jerk(np.stack([times, times**2], 1), 25.0), 0.0, atol=1e-6)
+
+
+def test_still_frames_keep_away_from_motion() -> None:
+    opening = np.zeros(100)
+    opening[50:] = 5.0
+    still = still_frames(opening, 25.0)
+    assert still[:45].all() and still[55:].all()
+    assert not still[45:55].any()
+
+
+def test_nobody_speaks_in_sounds_of_a_known_level() -> None:
+    sounds = nonspeech(2.0)
+    level = {name: 10 * np.log10(np.mean(np.square(sound)) + 1e-20) for name, sound in sounds.items()}
+    assert not sounds["digital silence"].any()
+    for name, decibels in (("mains hum, -30 dB", -30), ("white noise, -20 dB", -20), ("music, -20 dB", -20)):
+        assert level[name] == pytest.approx(decibels, abs=0.1)
+    assert len(sounds["music, -20 dB"]) == 3 * len(sounds["digital silence"])
+    np.testing.assert_array_equal(sounds["music, -20 dB"], nonspeech(2.0)["music, -20 dB"])
+
+
+def test_ridge_finds_a_linear_law() -> None:
+    features = np.random.default_rng(0).normal(size=(20_000, 3))
+    np.testing.assert_allclose(ridge(features, features @ [1.0, -2.0, 0.5] + 4.0), [1, -2, 0.5, 4], atol=0.02)
+
+
+def test_regression_carries_over_to_a_clip_it_has_not_seen() -> None:
+    """Lips that follow the loudness of a noise are easy to predict, but never from the clip's own lips."""
+
+    def clip(name: str, seed: int, sign: float) -> EvalClip:
+        random, seconds = np.random.default_rng(seed), 8
+        wave = np.sin(2 * np.pi * np.arange(seconds * RATE) / RATE * (1 + 0.2 * seed)) ** 2
+        times = np.arange(seconds * 25) / 25
+        lips = sign * wave[:: RATE // 25]
+        sound = (0.1 * random.normal(size=len(wave)) * wave).astype(np.float32)
+        return EvalClip(name, "grid", Speech(sound), {"t": times, "aperture": lips})
+
+    clips = [clip("odd", 4, -1.0), *(clip(f"even {seed}", seed, 1.0) for seed in (1, 2, 3, 5, 6, 7))]
+    found = linear_regression(clips)
+    for each in clips:
+        curve = np.interp(each.reference["t"], found[each.name]["t"], found[each.name]["aperture"])
+        r = np.corrcoef(curve, each.reference["aperture"])[0, 1]
+        assert (r < -0.5) if each.name == "odd" else (r > 0.5)
+
+
+def test_features_look_around() -> None:
+    sound = np.zeros(RATE, np.float32)
+    sound[RATE // 2 :] = 0.1 * np.random.default_rng(0).normal(size=RATE // 2)
+    features = regression_features(sound, np.array([0.1, 0.4, 0.9])).reshape(3, 11, -1).mean(2)
+    assert np.ptp(features[0]) < 0.02  # silence all around
+    assert features[1, -1] > features[1, 0] + 0.5  # the noise begins 100 ms later
+
+
+@pytest.fixture(scope="module")
+def model(toy_folder: Path) -> LipSyncModel:
+    return LipSyncModel.load(toy_folder)
+
+
+def test_seams_lie_where_windows_overlap(model: LipSyncModel) -> None:
+    assert not seam_frames(model, Speech(np.zeros(4 * RATE, np.float32))).any()
+    sound = np.random.default_rng(0).normal(0, 0.1, 60 * RATE).astype(np.float32)
+    quiet = slice(20 * RATE, 21 * RATE + RATE // 10)
+    sound[quiet] = 0
+    shared = seam_frames(model, Speech(sound))
+    first = np.flatnonzero(shared)[0] / model.package.fps
+    assert 20.0 <= first <= 20.2
+    assert shared.sum() >= int(OVERLAP * model.package.fps)
+
+
+def test_steps_are_distances(model: LipSyncModel) -> None:
+    motion = model.run(Speech(np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)))
+    places = motion.offsets()[:, LIPS]
+    expected = np.linalg.norm(np.diff(places, axis=0), axis=2).max(1) * 1000
+    np.testing.assert_allclose(lip_steps(motion), expected, atol=1e-4)
