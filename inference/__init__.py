@@ -10,7 +10,7 @@ from .model_package import ModelPackage, list_packages
 from .motion import FaceMotion, write_motion
 from .point_cache import PointCache, write_cache
 from .principal import PrincipalView, principal_view
-from .session import available_providers
+from .session import available_providers, installed_runtimes
 from .speech import Speech, read_speech
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "arkit_view",
     "available_providers",
     "blendshape_names",
+    "installed_runtimes",
     "list_packages",
     "make_curves",
     "principal_view",

@@ -33,17 +33,22 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def runtime_clash() -> str | None:
-    """One sentence when several onnxruntime packages lie over each other, as two extensions may bring them; else None.
-
-    All of them install into one folder, so that files of one replace files of the other.
-    """
+def installed_runtimes() -> list[str]:
+    """Name and version of every onnxruntime package that is installed; none of them is loaded."""
     found = {
         dist.metadata["Name"].lower().replace("_", "-"): f"{dist.metadata['Name']} {dist.version}"
         for dist in distributions()
         if (dist.metadata["Name"] or "").lower().startswith("onnxruntime")
     }
-    clashing = sorted(text for name, text in found.items() if name in _RUNTIMES)
+    return sorted(text for name, text in found.items() if name in _RUNTIMES)
+
+
+def runtime_clash() -> str | None:
+    """One sentence when several onnxruntime packages lie over each other, as two extensions may bring them; else None.
+
+    All of them install into one folder, so that files of one replace files of the other.
+    """
+    clashing = installed_runtimes()
     if len(clashing) < 2:
         return None
     return f"Several extensions bring {' and '.join(clashing)}, which replace each other's files; keep one of them."

@@ -11,6 +11,8 @@ MODULES = (
     "target_check",
     "generate_lipsync",
     "cancel_lipsync",
+    "fix_mouth",
+    "copy_report",
     "command_line",
 )
 

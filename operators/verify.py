@@ -1,110 +1,195 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""After a bake: does the mouth of the evaluated mesh really move, and if not, why?"""
+"""Does the mouth of the evaluated mesh really move, and if not, why? After every bake, and whenever one asks."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import bpy
 import numpy as np
 
-from ..inference import CurveSet
+from ..inference import CacheError
+from . import causes_modifiers, causes_played, causes_shown, vertex_cache
+from .causes import Cause, Face
+from .playing import Part, parts_of
 
-_SILENT = 0.02  # change of weight below which nothing needs to move
 _LEAST = 0.2  # share of the expected movement that counts as moving
+_SILENT = 0.02  # change of a shape key's value below which nothing needs to move
+_STILL = 1e-5  # of the size of the mesh: a cache in which vertices travel less moves nothing
+_MOST_FRAMES = 400  # at which the animation is looked at to find its extremes
 
-Weights = dict[str, float]
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a mouth. moves: it does as it should, or there is nothing that it should do."""
+
+    moves: bool
+    causes: tuple[Cause, ...]
 
 
-def problem(scene: bpy.types.Scene, obj: bpy.types.Object, curves: CurveSet) -> str:
-    """One sentence on why the mouth does not move as baked; empty when it does, or when the speech is silent.
+def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object) -> Verdict:
+    """Whether the lip sync of `obj` shows, and all that stands in its way.
 
-    Compares the evaluated mesh at the frames with the least and the most weight; the current frame is kept.
+    Evaluates the mesh at the two frames between which it should move most; the current frame is kept.
     """
-    (closed, least), (opened, most) = _extremes(curves)
-    if max(most[name] - least[name] for name in most) < _SILENT:
+    face = look(scene, obj)
+    causes = [*_checked(face, playback=False)]
+    should = _extremes(face)
+    moves = not any(cause.id in ("nothing", "unassigned", "displaced") for cause in causes)
+    if face.layer is None:
+        moves = False
+    elif should is not None:
+        moves = should[2] > 0 and _moves(face, *should)
+        if not moves and not causes:
+            causes = _last_resort(face, *should)
+    return Verdict(moves, (*causes, *_checked(face, playback=True)))
+
+
+def problem(scene: bpy.types.Scene, obj: bpy.types.Object, *_: object) -> str:
+    """One sentence on why the mouth does not move as baked; empty when it does, or when the speech is silent."""
+    verdict = diagnose(scene, obj)
+    if verdict.moves:
         return ""
-    layer = _layer_with(scene, obj)
-    if layer is None:
-        return f"The keys are there, but “{obj.name}” is not in the scene “{scene.name}”."
+    found = next((cause for cause in verdict.causes if not cause.playback), verdict.causes[0])
+    return f"The keys are there, but “{obj.name}” does not move: {found.clause}."
+
+
+def headline(obj: bpy.types.Object, verdict: Verdict) -> str:
+    """One sentence on what was found."""
+    if not verdict.moves:
+        return f"The mouth of “{obj.name}” does not move."
+    if verdict.causes:
+        return f"The mouth of “{obj.name}” moves; this may keep you from seeing it."
+    return f"The mouth of “{obj.name}” moves as it should."
+
+
+def look(scene: bpy.types.Scene, obj: bpy.types.Object) -> Face:
+    """What the checks need to know of `obj`."""
+    layer = None
+    for each in scene.view_layers:
+        each.update()  # a script may have linked the object a moment ago
+        if layer is None and obj.name in each.objects:
+            layer = each
+    return Face(scene, layer, obj, tuple(parts_of(obj.data.shape_keys)), vertex_cache.find(obj))
+
+
+def _checked(face: Face, playback: bool) -> Iterator[Cause]:
+    checks = (*causes_shown.CHECKS, *causes_played.CHECKS, *causes_modifiers.CHECKS, *causes_shown.PLAYBACK_CHECKS)
+    return (cause for check in checks for cause in check(face) if cause.playback == playback)
+
+
+def _extremes(face: Face) -> tuple[float, float, float] | None:
+    """Two frames between which the mesh should move, and by how much (mesh units); None when it should not."""
+    found = [_extremes_of_cache(face)] if face.cache and face.cache.show_viewport else []
+    found += [_extremes_of_keys(face, part) for part in face.parts]
+    return max((each for each in found if each), key=lambda each: each[2], default=None)
+
+
+def _extremes_of_keys(face: Face, part: Part) -> tuple[float, float, float] | None:
+    """The same for one part of the animation; no movement where its shape keys have no shape."""
+    first, last = part.frame_range
+    frames = np.unique(np.linspace(first, last, _MOST_FRAMES).round())
+    frames = frames[(frames >= first) & (frames <= last)]
+    if not len(frames):
+        return None
+    names = list(part.curves)
+    table = np.array([[part.value(name, frame) for name in names] for frame in frames])
+    if np.ptp(table, axis=0).max() < _SILENT:
+        return None
+    deltas = _deltas(face.obj, names)
+    largest = np.linalg.norm(deltas, axis=2).max(axis=1)  # per key: how far a unit of it goes
+    rows = np.abs(table) @ largest
+    low, high = int(rows.argmin()), int(rows.argmax())
+    change = np.tensordot(table[high] - table[low], deltas, axes=1)
+    return float(frames[low]), float(frames[high]), float(np.linalg.norm(change, axis=1).max())
+
+
+def _extremes_of_cache(face: Face) -> tuple[float, float, float] | None:
+    """The same for a vertex cache, at a few dozen of its samples; None when it cannot be read."""
+    assert face.cache is not None
+    try:
+        cache = vertex_cache.opened(face.cache)
+        samples = np.unique(np.linspace(0, cache.samples - 1, 48).round().astype(int))
+        rest = cache.read(cache.samples - 1)  # the face has settled
+        moved = [float(np.linalg.norm(cache.read(int(sample)) - rest, axis=1).max()) for sample in samples]
+    except CacheError:
+        return None
+    if max(moved) < _STILL * _size(face.obj):
+        return None
+    return cache.start + cache.samples - 1, cache.start + float(samples[int(np.argmax(moved))]), max(moved)
+
+
+def _moves(face: Face, low: float, high: float, expected: float) -> bool:
+    with _frame_kept(face.scene):
+        rest, mouth = _evaluated(face, low), _evaluated(face, high)
+    # A modifier may change how many vertices there are from frame to frame; then there is nothing to compare.
+    return rest.shape != mouth.shape or bool(
+        len(rest) and np.linalg.norm(mouth - rest, axis=1).max() >= _LEAST * expected
+    )
+
+
+def _last_resort(face: Face, low: float, high: float, expected: float) -> list[Cause]:
+    """What can only be found by trying: shapes that are limited by a vertex group, and modifiers that discard them."""
+    if expected == 0:
+        return [Cause("shapeless", face.obj.name, "its shape keys have no shape of their own; sculpt them")]
+    found = []
+    for modifier in list(face.obj.modifiers):
+        if modifier.show_viewport and modifier != face.cache:
+            modifier.show_viewport = False
+            if _moves(face, low, high, expected):
+                found.append(causes_modifiers.replacing(modifier))
+            modifier.show_viewport = True
+    blocks = [face.keys.key_blocks[name] for name in face.names] if face.keys else []
+    limited = [key for key in blocks if key.vertex_group]
+    if limited and not found:
+        clause = f"its shape key {limited[0].name} acts on the vertex group {limited[0].vertex_group} alone; clear that"
+        found.append(Cause("vertex_group", limited[0].name, clause, "Clear", partial(_clear_groups, limited)))
+    generic = "something else animates its shape keys, or a modifier discards them; look at its drivers and modifiers"
+    return found or [Cause("unknown", face.obj.name, generic)]
+
+
+def _clear_groups(keys: list[bpy.types.ShapeKey]) -> None:
+    for key in keys:
+        key.vertex_group = ""
+
+
+def _size(obj: bpy.types.Object) -> float:
+    """Diagonal of the mesh's bounding box."""
+    corners = np.array(obj.bound_box)
+    return float(np.linalg.norm(corners.max(axis=0) - corners.min(axis=0)))
+
+
+def _deltas(obj: bpy.types.Object, names: list[str]) -> np.ndarray:
+    """What a unit of each shape key does, (K, V, 3), mesh units."""
+    blocks = obj.data.shape_keys.key_blocks
+    shapes = np.empty((2, len(names), len(obj.data.vertices), 3), np.float32)
+    for row, name in enumerate(names):
+        blocks[name].points.foreach_get("co", shapes[0, row].reshape(-1))
+        blocks[name].relative_key.points.foreach_get("co", shapes[1, row].reshape(-1))
+    return shapes[0] - shapes[1]
+
+
+@contextmanager
+def _frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
     frame, part = scene.frame_current, scene.frame_subframe
     try:
-        rest, _ = _evaluated(scene, layer, obj, closed)
-        mouth, found = _evaluated(scene, layer, obj, opened)
+        yield
     finally:
         scene.frame_set(frame, subframe=part)
-    expected = _movement(obj, {name: most[name] - least[name] for name in most})
-    # A modifier may change how many vertices there are from frame to frame; then there is nothing to compare.
-    if rest.shape != mouth.shape or np.linalg.norm(mouth - rest, axis=1).max() >= _LEAST * expected > 0:
-        return ""
-    return f"The keys are there, but “{obj.name}” does not move: {_cause(obj, most, found)}."
 
 
-def _layer_with(scene: bpy.types.Scene, obj: bpy.types.Object) -> bpy.types.ViewLayer | None:
-    """A view layer of `scene` that evaluates `obj`."""
-    for layer in scene.view_layers:
-        layer.update()  # a script may have linked the object a moment ago
-        if obj.name in layer.objects:
-            return layer
-    return None
-
-
-def _cause(obj: bpy.types.Object, wanted: Weights, found: Weights) -> str:
-    name = max(wanted, key=lambda key: wanted[key])
-    key, data = obj.data.shape_keys.key_blocks[name], obj.data.shape_keys.animation_data
-    if not obj.visible_get():
-        return "it is hidden; show it"
-    if obj.show_only_shape_key:
-        return "one of its shape keys is pinned; switch off Solo Active Shape Key"
-    if key.mute:
-        return f"its shape key {name} is muted; unmute it"
-    if abs(found[name] - wanted[name]) < 0.05:
-        return "its shape keys have no shape of their own, or a modifier discards them"
-    if key.slider_max < wanted[name]:
-        return f"the range of its shape key {name} ends at {key.slider_max:g}; widen it"
-    if any(track.is_solo for track in data.nla_tracks):
-        return "another animation track is soloed; unstar it in the nonlinear animation editor"
-    if data.nla_tracks and not data.use_nla:
-        return "its animation tracks are switched off; enable them in the nonlinear animation editor"
-    if data.nla_tracks and data.action is not None:
-        return f"the action “{data.action.name}” plays on top of it; push that action down or mute it"
-    return "something else animates its shape keys; look at their drivers and tracks"
-
-
-def _extremes(curves: CurveSet) -> tuple[tuple[int, Weights], tuple[int, Weights]]:
-    """Frame and weights where the weights add up to least, and to most."""
-    first, last = curves.frame_range
-    frames = np.arange(first, last + 1)
-    table = curves.at(frames)
-    rows = table.sum(axis=1)
-    least, most = (
-        (int(frames[row]), dict(zip(curves.names, table[row].tolist(), strict=True)))
-        for row in (rows.argmin(), rows.argmax())
-    )
-    return least, most
-
-
-def _movement(obj: bpy.types.Object, change: Weights) -> float:
-    """Largest distance that a vertex travels when the weights change by `change`, mesh units."""
-    blocks = obj.data.shape_keys.key_blocks
-    total = np.zeros((len(obj.data.vertices), 3), np.float32)
-    shape, relative = np.empty_like(total), np.empty_like(total)
-    for name, value in change.items():
-        if abs(value) > 1e-4:
-            blocks[name].data.foreach_get("co", shape.reshape(-1))
-            blocks[name].relative_key.data.foreach_get("co", relative.reshape(-1))
-            total += np.float32(value) * (shape - relative)
-    return float(np.linalg.norm(total, axis=1).max())
-
-
-def _evaluated(
-    scene: bpy.types.Scene, layer: bpy.types.ViewLayer, obj: bpy.types.Object, frame: int
-) -> tuple[np.ndarray, Weights]:
-    """Vertices (V, 3) at `frame` after shape keys and modifiers, in the object's space, and the keys' values."""
-    scene.frame_set(frame)
-    layer.update()
-    evaluated = obj.evaluated_get(layer.depsgraph)
+def _evaluated(face: Face, frame: float) -> np.ndarray:
+    """Vertices (V, 3) at `frame` after shape keys and modifiers, in the object's space."""
+    assert face.layer is not None
+    whole = int(np.floor(frame))
+    face.scene.frame_set(whole, subframe=frame - whole)
+    face.layer.update()
+    evaluated = face.obj.evaluated_get(face.layer.depsgraph)
     mesh = evaluated.to_mesh()
     vertices = np.empty((len(mesh.vertices), 3), np.float32)
     mesh.vertices.foreach_get("co", vertices.reshape(-1))
     evaluated.to_mesh_clear()
-    keys = obj.data.shape_keys.evaluated_get(layer.depsgraph)
-    return vertices, {key.name: key.value for key in keys.key_blocks}
+    return vertices

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sub-panel Info: what runs the model, the scene's rate, and looking for models again."""
+"""Sub-panel Info: what runs the model and how fast, the last result, why a mouth does not move, a report to copy."""
 
 from __future__ import annotations
 
@@ -7,28 +7,38 @@ import bpy
 
 from ..operators import ids
 from ..operators.preferences import device
-from .layout import LipSyncPanel
+from ..operators.properties import job_state
+from .causes import draw_causes
+from .layout import LipSyncPanel, wrapped
 
 
 class LIPSYNC_PT_info(LipSyncPanel, bpy.types.Panel):
-    """Device and rate."""
+    """Device, speed, last result, help."""
 
     bl_idname = "LIPSYNC_PT_info"
     bl_label = "Info"
-    bl_order = 3
+    bl_order = 9
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        render = context.scene.render
+        render, state = context.scene.render, job_state(context)
         column = self.layout.column(align=True)
         for name, value in (
             ("Model runs on", device(context)),
+            ("Speed", f"{state.speed:.0f} s of speech per second" if state.speed else "not measured yet"),
             ("Scene", f"{render.fps / render.fps_base:g} frames per second"),
         ):
             row = column.split(factor=0.4)
             row.label(text=name)
             row.label(text=value)
-        self.layout.operator(ids.REFRESH_MODELS, icon="FILE_REFRESH")
+        if state.message:
+            wrapped(self.layout.box(), context, state.message, "INFO")
+        column = self.layout.column()
+        column.operator(ids.DIAGNOSE, icon="QUESTION")
+        draw_causes(column, context, state)
+        row = self.layout.row(align=True)
+        row.operator(ids.COPY_REPORT, icon="COPYDOWN")
+        row.operator(ids.REFRESH_MODELS, icon="FILE_REFRESH")
 
 
 def register() -> None:

@@ -19,7 +19,7 @@ def test_identity() -> None:
 
 
 def test_only_files_are_asked_for() -> None:
-    assert set(MANIFEST["permissions"]) == {"files"}
+    assert set(MANIFEST["permissions"]) == {"files", "clipboard"}
 
 
 def test_one_line_texts_end_without_punctuation() -> None:

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Why Doesn't the Mouth Move? The causes as a list that the panel shows, and a button that mends one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import bpy
+from bpy.props import StringProperty
+
+from . import ids, target_mesh, verify
+from .causes import Cause
+from .properties import job_state
+from .readiness import target_object
+
+
+def show(state: bpy.types.PropertyGroup, obj: bpy.types.Object, causes: Sequence[Cause], verdict: str) -> None:
+    """Keep `causes` where the panel sees them, with one sentence on the whole."""
+    state.diagnosed, state.verdict = obj.name, verdict
+    state.causes.clear()
+    for cause in causes:
+        entry = state.causes.add()
+        entry.cause, entry.subject, entry.sentence, entry.fix = cause.id, cause.subject, cause.sentence, cause.fix
+
+
+def forget(state: bpy.types.PropertyGroup) -> None:
+    """Show no causes any more."""
+    state.diagnosed = state.verdict = ""
+    state.causes.clear()
+
+
+def _undiagnosable(context: bpy.types.Context, obj: bpy.types.Object | None) -> str:
+    """Why nothing can be said of `obj`, as one sentence; empty when it can be looked at."""
+    if job_state(context).running:
+        return "A lip sync is being generated; wait for it or cancel it."
+    if obj is None:
+        return target_mesh.unusable_reason(obj)
+    if obj.type != "MESH":
+        return f"“{obj.name}” is not a mesh; select a head."
+    return ""
+
+
+class LIPSYNC_OT_diagnose(bpy.types.Operator):
+    """Look for everything that keeps the mouth of the chosen head from moving"""
+
+    bl_idname = ids.DIAGNOSE
+    bl_label = "Why Doesn't the Mouth Move?"
+    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        reason = _undiagnosable(context, target_object(context))
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Look, and show what was found."""
+        obj = target_object(context)
+        assert obj is not None
+        moves = _look(context, obj)
+        self.report({"INFO" if moves else "WARNING"}, job_state(context).verdict)
+        return {"FINISHED"}
+
+
+class LIPSYNC_OT_fix_mouth(bpy.types.Operator):
+    """Mend this, and look again"""
+
+    bl_idname = ids.FIX
+    bl_label = "Fix"
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    cause: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
+    subject: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        state = job_state(context)
+        obj = context.scene.objects.get(state.diagnosed) or bpy.data.objects.get(state.diagnosed)
+        reason = _undiagnosable(context, obj) if state.diagnosed else f"Click “{LIPSYNC_OT_diagnose.bl_label}” first."
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Find the cause again, mend it, look again."""
+        obj = bpy.data.objects[job_state(context).diagnosed]
+        known = verify.diagnose(context.scene, obj).causes
+        cause = next((each for each in known if (each.id, each.subject) == (self.cause, self.subject)), None)
+        if cause is None or cause.mend is None:
+            _look(context, obj)
+            self.report({"INFO"}, "That is no longer in the way.")
+            return {"CANCELLED"}
+        try:
+            cause.mend()
+        except (AttributeError, RuntimeError, TypeError) as error:  # linked data may not be written
+            self.report({"ERROR"}, f"It cannot be changed here: {str(error).strip().splitlines()[-1]}.")
+            return {"CANCELLED"}
+        moves = _look(context, obj)
+        self.report({"INFO" if moves else "WARNING"}, job_state(context).verdict)
+        return {"FINISHED"}
+
+
+def _look(context: bpy.types.Context, obj: bpy.types.Object) -> bool:
+    verdict = verify.diagnose(context.scene, obj)
+    show(job_state(context), obj, verdict.causes, verify.headline(obj, verdict))
+    return verdict.moves
+
+
+def register() -> None:
+    """Register the operators."""
+    bpy.utils.register_class(LIPSYNC_OT_diagnose)
+    bpy.utils.register_class(LIPSYNC_OT_fix_mouth)
+
+
+def unregister() -> None:
+    """Unregister them."""
+    bpy.utils.unregister_class(LIPSYNC_OT_fix_mouth)
+    bpy.utils.unregister_class(LIPSYNC_OT_diagnose)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the curves of a bake are, and whether they play: in the active action, in NLA strips, or nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+
+from . import ids
+from .animation import is_ours, value_path
+
+
+@dataclass(frozen=True)
+class Part:
+    """Lip-sync curves of one action for one mesh.
+
+    curves: by the shape key whose value they animate. slot: the action's slot that holds them. strip, track: where
+    they play in the NLA, None where they are in the active action or nowhere.
+    """
+
+    action: bpy.types.Action
+    slot: Any
+    curves: dict[str, bpy.types.FCurve]
+    track: bpy.types.NlaTrack | None = None
+    strip: bpy.types.NlaStrip | None = None
+
+    @property
+    def frame_range(self) -> tuple[float, float]:
+        """First and last scene frame of the speech."""
+        if self.strip is not None:
+            return float(self.strip.frame_start), float(self.strip.frame_end)
+        ranges = [curve.range() for curve in self.curves.values()]
+        return min(first for first, _ in ranges), max(last for _, last in ranges)
+
+    def value(self, name: str, frame: float) -> float:
+        """What the curve of the shape key `name` says at a scene frame."""
+        strip = self.strip
+        if strip is not None:
+            frame = (min(max(frame, strip.frame_start), strip.frame_end) - strip.frame_start) / strip.scale
+            frame += strip.action_frame_start
+        return float(self.curves[name].evaluate(frame))
+
+
+def parts_of(keys: bpy.types.Key | None) -> list[Part]:
+    """Lip sync that has its place in the animation of `keys`, whether or not something hides it."""
+    data = keys.animation_data if keys else None
+    if data is None:
+        return []
+    assert keys is not None
+    found = []
+    if data.action is not None:
+        found += [Part(data.action, slot, curves) for slot, curves in _held_by(data.action, keys)][:1]
+    for track in data.nla_tracks:
+        for strip in track.strips:
+            if strip.action is not None:
+                held = _held_by(strip.action, keys)
+                held.sort(key=lambda pair, strip=strip: pair[0] != strip.action_slot)
+                found += [Part(strip.action, slot, curves, track, strip) for slot, curves in held[:1]]
+    return found
+
+
+def spare_parts(keys: bpy.types.Key) -> list[Part]:
+    """Lip sync of this file that was baked on `keys` and has no place in its animation; the latest last."""
+    placed = {part.action for part in parts_of(keys)}
+    actions = [action for action in bpy.data.actions if is_ours(action) and action not in placed]
+    held = [(action, *pair) for action in actions for pair in _held_by(action, keys)]
+    return [Part(*each) for each in held if each[1].name_display == keys.user.name]
+
+
+def played_names(keys: bpy.types.Key | None) -> frozenset[str]:
+    """Shape keys that lip sync animates, as far as it has a place."""
+    return frozenset(name for part in parts_of(keys) for name in part.curves)
+
+
+def curves_in(action: bpy.types.Action, slot: Any) -> Iterator[bpy.types.FCurve]:
+    """All F-curves of `action` for `slot`."""
+    for layer in action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(slot) if slot is not None else None
+            if bag is not None:
+                yield from bag.fcurves
+
+
+def _held_by(action: bpy.types.Action, keys: bpy.types.Key) -> list[tuple[Any, dict[str, bpy.types.FCurve]]]:
+    """Slots of `action` with lip-sync curves for `keys`; most first, the one that `keys` use before others."""
+    paths = {value_path(key.name): key.name for key in keys.key_blocks}
+    found = []
+    for slot in action.slots:
+        if slot.target_id_type != "KEY":
+            continue
+        curves = {
+            paths[curve.data_path]: curve
+            for curve in curves_in(action, slot)
+            if curve.data_path in paths and not curve.is_empty and _is_lip_sync(action, curve)
+        }
+        if curves:
+            found.append((slot, curves))
+    data = keys.animation_data
+    used = data.action_slot if data is not None and data.action == action else None
+    return sorted(found, key=lambda pair: (pair[0] != used, -len(pair[1])))
+
+
+def _is_lip_sync(action: bpy.types.Action, curve: bpy.types.FCurve) -> bool:
+    return is_ours(action) or (curve.group is not None and curve.group.name == ids.TRACK)
