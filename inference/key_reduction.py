@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 _PULL = 1e-3  # weight of the central difference against the samples when a slope is fitted
+_PIECE = 12  # frames between the keys from which the search starts
 _SAFETY = 0.98  # share of the tolerance that is used: Blender evaluates in single precision
 
 
@@ -43,6 +44,9 @@ def _straight(values: np.ndarray) -> np.ndarray:
     return np.array([[0, slope], [slope, 0]], np.float32)
 
 
+_Inside = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # see `_inside`
+
+
 class _Fit:
     """Samples of all curves one after another, float64 (K · T,); intervals are pairs of arrays (starts, ends)."""
 
@@ -55,9 +59,14 @@ class _Fit:
         self.central = slopes.ravel()
 
     def insert_keys(self) -> tuple[np.ndarray, np.ndarray]:
-        """Split every curve, where its error is largest, until all intervals are within the tolerance."""
-        starts = np.arange(self.curves) * self.count
-        ends = starts + self.count - 1
+        """Split every curve, where its error is largest, until all intervals are within the tolerance.
+
+        Curves are cut into short pieces to begin with, which is quicker; `spare_keys` joins them again.
+        """
+        last = self.count - 1
+        cuts = np.append(np.arange(0, max(1, last - _PIECE // 2), _PIECE), last)
+        first = np.arange(self.curves)[:, None] * self.count
+        starts, ends = (first + cuts[:-1]).ravel(), (first + cuts[1:]).ravel()
         done: list[np.ndarray] = []
         while len(starts):
             _, _, error, worst = self.fitted(starts, ends)
@@ -70,19 +79,24 @@ class _Fit:
         return starts[order], ends[order]
 
     def spare_keys(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Join neighbours while one curve does for both."""
+        """Join neighbours while one curve does for both; of joins that overlap the one with the smaller error."""
+        errors = np.full(len(starts), np.nan)  # of the join with the next interval; nan: not known
+        errors[:-1][ends[:-1] != starts[1:]] = np.inf
+        errors[-1] = np.inf
         while True:
-            mates = np.flatnonzero(ends[:-1] == starts[1:])
-            error = self.fitted(starts[mates], ends[mates + 1])[2]
-            mates, error = mates[error <= self.tolerance], error[error <= self.tolerance]
-            if not len(mates):
+            unknown = np.flatnonzero(np.isnan(errors))
+            if not len(unknown):
                 return starts, ends
-            # Of joins that overlap the one with the smaller error goes first.
-            rank = np.full(len(starts) + 1, np.inf)
-            rank[mates] = error
-            chosen = mates[(error < rank[mates + 1]) & (error <= rank[mates - 1])]
-            starts = np.delete(starts, chosen + 1)
-            ends = np.delete(ends, chosen)
+            errors[unknown] = self.fitted(starts[unknown], ends[unknown + 1])[2]
+            errors[errors > self.tolerance] = np.inf
+            ranked = errors + 1e-9 * (np.arange(len(errors)) % 2)  # where nothing moves all errors are alike
+            padded = np.concatenate([[np.inf], ranked, [np.inf]])
+            chosen = np.flatnonzero((ranked < padded[2:]) & (ranked <= padded[:-2]) & np.isfinite(errors))
+            for side in (chosen - 1, chosen + 1):
+                near = side[(side >= 0) & (side < len(errors))]
+                errors[near[np.isfinite(errors[near])]] = np.nan
+            errors[chosen] = errors[chosen + 1]
+            starts, ends, errors = np.delete(starts, chosen + 1), np.delete(ends, chosen), np.delete(errors, chosen + 1)
 
     def agree(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keys, int (n,), and slopes (n, 2): one slope for both sides of a key wherever the tolerance allows.
@@ -95,7 +109,8 @@ class _Fit:
         gaps = (ends - starts).astype(float)
         own = np.zeros((len(keys), 2))
         own[before, 1], own[after, 0], _, _ = self.fitted(starts, ends)
-        a, b, c, d, e = self._normal_equations(starts, ends)
+        inside = _inside(starts, ends - starts)
+        a, b, c, d, e = self._normal_equations(starts, ends, inside)
         lengths = np.full((len(keys), 2), 1e-9)
         lengths[before, 1], lengths[after, 0] = gaps, gaps
         kink = np.abs(own[:, 1] - own[:, 0]) * lengths.sum(axis=1)
@@ -118,7 +133,7 @@ class _Fit:
                 if self.bounded:
                     common = self._within_range(keys, common, lengths)
                 slopes[turn] = common[turn, None]
-            error, _ = self._errors(starts, ends, slopes[before, 1] * gaps, slopes[after, 0] * gaps)
+            error, _ = self._errors(starts, ends, slopes[before, 1] * gaps, slopes[after, 0] * gaps, inside)
             bad = (error > self.tolerance) & ~(free[before] & free[after])
             if not bad.any():
                 return keys, slopes
@@ -129,19 +144,20 @@ class _Fit:
     def fitted(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Slopes at both ends, largest error and the sample that has it, each (m,), of the best curve per interval."""
         gaps = ends - starts
-        a, b, c, d, e = self._normal_equations(starts, ends)
+        inside = _inside(starts, gaps)
+        a, b, c, d, e = self._normal_equations(starts, ends, inside)
         determinant = a * c - b * b
         m0, m1 = (c * d - b * e) / determinant, (a * e - b * d) / determinant
         if self.bounded:  # a Bézier curve lies within the hull of its handles
             m0 = np.clip(m0, -3 * self.samples[starts], 3 - 3 * self.samples[starts])
             m1 = np.clip(m1, 3 * self.samples[ends] - 3, 3 * self.samples[ends])
-        error, worst = self._errors(starts, ends, m0, m1)
+        error, worst = self._errors(starts, ends, m0, m1, inside)
         return m0 / gaps, m1 / gaps, error, worst
 
-    def _normal_equations(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _normal_equations(self, starts: np.ndarray, ends: np.ndarray, inside: _Inside) -> tuple[np.ndarray, ...]:
         """a, b, c, d, e of a·m₀ + b·m₁ = d, b·m₀ + c·m₁ = e for the interval's end slopes m (value per interval)."""
         gaps = ends - starts
-        index, u, segment, first = _inside(starts, gaps)
+        index, u, segment, first = inside
         h10, h11 = u * (1 - u) ** 2, -u * u * (1 - u)
         rest = self.samples[index] - self._line(starts, ends, u, segment)
         filled = gaps > 1
@@ -161,11 +177,11 @@ class _Fit:
         )
 
     def _errors(
-        self, starts: np.ndarray, ends: np.ndarray, m0: np.ndarray, m1: np.ndarray
+        self, starts: np.ndarray, ends: np.ndarray, m0: np.ndarray, m1: np.ndarray, inside: _Inside
     ) -> tuple[np.ndarray, np.ndarray]:
         """Largest error of each interval and its sample, for slopes m0 and m1 per interval."""
         gaps = ends - starts
-        index, u, segment, first = _inside(starts, gaps)
+        index, u, segment, first = inside
         curve = self._line(starts, ends, u, segment) + u * (1 - u) * (m0[segment] * (1 - u) - m1[segment] * u)
         error = np.abs(curve - self.samples[index])
         largest, worst = np.zeros(len(starts)), starts.copy()
@@ -188,7 +204,7 @@ class _Fit:
         return np.clip(slopes, lowest, highest)
 
 
-def _inside(starts: np.ndarray, gaps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _inside(starts: np.ndarray, gaps: np.ndarray) -> _Inside:
     """Samples strictly inside the intervals: index, place 0…1 in the interval, interval; and each interval's first."""
     inside = gaps - 1
     first = np.concatenate([[0], np.cumsum(inside)])
