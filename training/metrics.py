@@ -27,6 +27,7 @@ __all__ = [
     "lip_error_squared",
     "lip_vertices",
     "mean_vertex_error",
+    "seed_bootstrap",
     "similarity",
     "sync_offset",
     "upper_face_vertices",
@@ -189,3 +190,23 @@ def bootstrap(
     picks = np.random.default_rng(seed).integers(0, len(x), (draws, len(x)))
     low, high = np.percentile(x[picks].mean(1), (2.5, 97.5))
     return float(x.mean()), float(low), float(high)
+
+
+def seed_bootstrap(
+    values: np.ndarray, baseline: np.ndarray, draws: int = 10_000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean of values - baseline, both (seeds, clips), with its 95 % interval over training seeds and clips.
+
+    Each draw takes seeds and clips with replacement, the same ones for both: a difference that only one training run
+    shows, or only one clip, does not count as one. Clips that are not finite in some run are left out.
+    """
+    difference = np.asarray(values, float) - np.asarray(baseline, float)
+    difference = difference[:, np.isfinite(difference).all(axis=0)]
+    if difference.size == 0:
+        return float("nan"), float("nan"), float("nan")
+    random = np.random.default_rng(seed)
+    runs = random.integers(0, len(difference), (draws, len(difference)))
+    clips = random.integers(0, difference.shape[1], (draws, difference.shape[1]))
+    means = [difference[np.ix_(r, c)].mean() for r, c in zip(runs, clips, strict=True)]
+    low, high = np.percentile(means, (2.5, 97.5))
+    return float(difference.mean()), float(low), float(high)

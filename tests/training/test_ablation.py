@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ablation's statistics and table, on made-up figures whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from training.ablation import JUDGED, TRAINED, Vectors, table
+from training.metrics import seed_bootstrap
+
+HELD, EVAL = 40, 7
+
+
+def test_a_difference_in_every_run_and_clip_is_seen() -> None:
+    random = np.random.default_rng(0)
+    clips = random.normal(0, 1, (3, 60))
+    mean, low, high = seed_bootstrap(clips + 0.1 + 0.02 * random.normal(size=clips.shape), clips)
+    assert 0.09 < low < mean < high < 0.11
+
+
+def test_a_difference_of_one_run_is_none() -> None:
+    difference = np.zeros((3, 60))
+    difference[1] = 0.3
+    mean, low, high = seed_bootstrap(difference, np.zeros_like(difference))
+    assert mean == pytest.approx(0.1)
+    assert low == 0.0 and high >= 0.2
+
+
+def test_a_difference_of_one_clip_is_none() -> None:
+    difference = np.zeros((3, 60))
+    difference[:, 7] = 6.0
+    _, low, high = seed_bootstrap(difference, np.zeros_like(difference))
+    assert low == 0.0 < high
+
+
+def test_clips_without_a_figure_are_left_out() -> None:
+    values = np.ones((2, 3))
+    values[0, 2] = np.nan
+    assert seed_bootstrap(values, np.zeros((2, 3))) == (1.0, 1.0, 1.0)
+    assert np.isnan(seed_bootstrap(np.full((2, 3), np.nan), np.zeros((2, 3)))).all()
+
+
+def test_a_constant_is_the_mean_for_everybody() -> None:
+    vectors = Vectors(np.arange(12, dtype=np.float32).reshape(4, 3), np.zeros((2, 3)))
+    assert vectors.train_with("none") is None
+    np.testing.assert_array_equal(vectors.train_with("own"), vectors.corpus)
+    np.testing.assert_allclose(vectors.train_with("constant"), np.tile([4.5, 5.5, 6.5], (4, 1)))
+
+
+def write_figures(folder: Path, seeds: list[int]) -> None:
+    clips = np.random.default_rng(1).normal(2, 0.5, HELD)
+    for trained, kind in JUDGED.values():
+        for seed in seeds:
+            figures = np.full((HELD + EVAL, 3), np.nan)
+            figures[:HELD, 0] = clips + (0.2 if kind == "other" else 0.0) + 0.01 * seed
+            figures[:HELD, 1] = 0.7
+            figures[HELD:, 0] = np.nan if kind == "text" else 0.6
+            (folder / f"{trained}-{seed}").mkdir(parents=True, exist_ok=True)
+            np.save(folder / f"{trained}-{seed}" / f"{kind}.npy", figures)
+
+
+def test_the_table_tells_what_harms(tmp_path: Path) -> None:
+    write_figures(tmp_path, [1, 2, 3])
+    rows = {row["vector"]: row for row in table(tmp_path, [1, 2, 3, 4], HELD)}
+    assert set(rows) == set(JUDGED) and {row["seeds"] for row in rows.values()} == {3}
+    assert rows["own"]["lip_mm, own minus this"] is None
+    mean, low, high = rows["own, another utterance's at test"]["lip_mm, own minus this"]
+    assert mean == pytest.approx(-0.2) and low <= mean <= high < 0
+    assert rows["constant"]["lip_mm, own minus this"] == pytest.approx((0, 0, 0), abs=1e-9)
+    assert rows["own"]["lip_mm, spread of seeds"] == pytest.approx(0.01)
+    assert rows["own"]["r_ap"] == pytest.approx(0.6)
+    assert "r_ap" not in rows["own, true text's at test"]  # nobody wrote down what those clips say
+
+
+def test_a_seed_counts_only_when_every_row_is_there(tmp_path: Path) -> None:
+    assert table(tmp_path, [1, 2], HELD) == []
+    write_figures(tmp_path, [1, 2])
+    (tmp_path / f"{TRAINED[0]}-2" / "none.npy").unlink()
+    assert {row["seeds"] for row in table(tmp_path, [1, 2], HELD)} == {1}

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Train with and without the sentence vector: `python -m training.ablation --initial CHECKPOINT --wav2sem CHECKPOINT`.
+
+Every variant starts from the same network and takes the same number of steps, several times with other seeds:
+
+none      no vector: the branch is left out
+constant  the mean vector for every utterance, which is all that a collapsed Wav2Sem can offer (a learned constant,
+          since FC(F_s) is trained)
+own       the utterance's own vector; it is judged with its own, and with another utterance's and the true text's
+
+Judged on held-out clips of real speakers against the rules' lips, and on the development clips against real lips. The
+intervals are from a paired bootstrap that draws seeds and clips. A run that was broken off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from .config import SAMPLE_RATE, STYLES, profile
+from .controls import FIGURES, clip_figures
+from .evaluation.clips import EvalClip, EvalSet
+from .geometry import MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
+from .metrics import seed_bootstrap
+from .model import FaceFormer
+from .packing import Corpus, load_corpus
+from .train import CACHE, REAL_SPEECH, load_network, train
+from .wav2sem import embed_texts, load_wav2sem, plain_text, sentence_vectors, sentence_whitening, usable_clips
+
+TRAINED = ("none", "constant", "own")
+JUDGED = {
+    "none": ("none", "none"),
+    "constant": ("constant", "constant"),
+    "own": ("own", "own"),
+    "own, another utterance's at test": ("own", "other"),
+    "own, true text's at test": ("own", "text"),
+}
+"""Row of the table: (which training, which vector when it is judged)."""
+EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the clips' curves
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The sentence vectors of every clip of the corpus (C, S) and of the development clips (E, S)."""
+
+    corpus: np.ndarray
+    clips: np.ndarray
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """What a collapsed branch gives: (1, S)."""
+        return self.corpus.mean(0, keepdims=True).astype(np.float32)
+
+    def train_with(self, variant: str) -> np.ndarray | None:
+        """Vectors (C, S) that `variant` is trained with; None without the branch."""
+        if variant == "none":
+            return None
+        return self.corpus if variant == "own" else np.repeat(self.mean, len(self.corpus), 0)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What all networks are judged on: `held_out` clips of the corpus with the texts' vectors, and real faces."""
+
+    corpus: Corpus
+    held_out: np.ndarray
+    texts: np.ndarray
+    vectors: Vectors
+    eval_set: EvalSet
+
+    def figures(self, network: FaceFormer, kind: str) -> np.ndarray:
+        """FIGURES per held-out clip, then r_ap per development clip in the first column: (H + E, 3), else nan."""
+        geometry = lip_geometry(self.corpus.names)
+        held, clips = self._chosen(kind)
+        rows = [clip_figures(network, self.corpus, i, v, geometry) for i, v in zip(self.held_out, held, strict=True)]
+        for clip, vector in zip(self.eval_set.clips, clips, strict=True):
+            known = np.isfinite(vector).all()
+            curves = self._curves(network, clip, vector, geometry) if known else None
+            rows.append((self.eval_set.score(clip.reference, curves)["r_ap"] if curves else np.nan, np.nan, np.nan))
+        return np.array(rows)
+
+    def _chosen(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        own, clips = self.vectors.corpus[self.held_out], self.vectors.clips
+        if kind == "constant":
+            return np.repeat(self.vectors.mean, len(own), 0), np.repeat(self.vectors.mean, len(clips), 0)
+        if kind == "other":
+            return np.roll(own, 1, 0), np.roll(clips, 1, 0)
+        if kind == "text":  # nobody wrote down what the development clips say
+            return self.texts, np.full_like(clips, np.nan)
+        return own, clips
+
+    @torch.no_grad()
+    def _curves(self, network: FaceFormer, clip: EvalClip, vector: np.ndarray, geometry: LipGeometry) -> dict[str, Any]:
+        samples = clip.speech.samples
+        speech = torch.from_numpy(np.pad(samples, (0, -len(samples) % 320)))[None]
+        weights = network(speech, torch.eye(len(STYLES))[:1], torch.tensor(vector)[None]).weights[-1][0].clamp(0, 1)
+        gap = NEUTRAL_GAP + weights.numpy() @ geometry.measures[:, MEASURES.index("aperture")]
+        return {"t": np.arange(len(gap)) * 320 / SAMPLE_RATE, "aperture": gap / EYES, "absolute": True}
+
+
+def run(variant: str, seed: int, judge: Judge, options: argparse.Namespace) -> None:
+    """Train one variant with one seed and judge it, unless that was done before; writes NAME.npy for every row."""
+    folder = options.folder / f"{variant}-{seed}"
+    rows = {name: kind for name, (trained, kind) in JUDGED.items() if trained == variant}
+    if all((folder / f"{kind}.npy").exists() for kind in rows.values()):
+        return
+    vectors = judge.vectors.train_with(variant)
+    size = 0 if vectors is None else vectors.shape[1]
+    config = profile("cpu", steps=options.steps, rate=options.rate, seed=seed, semantic=size)
+    train(config, judge.corpus, folder, vectors, options.initial, 0, 3.0)
+    network, _ = load_network(folder / "last.pt")
+    for kind in tqdm(rows.values(), f"judging {variant}, seed {seed}"):
+        np.save(folder / f"{kind}.npy", judge.figures(network, kind))
+
+
+def table(folder: Path, seeds: list[int], clips: int) -> list[dict[str, Any]]:
+    """One row per entry of JUDGED from what is in `folder`: means over seeds, and differences from "own".
+
+    `clips`: how many of the judged clips are held-out ones. Rows without any finished run are left out, and seeds that
+    are not finished in every row.
+    """
+
+    def stored(name: str, seed: int) -> Path:
+        trained, kind = JUDGED[name]
+        return folder / f"{trained}-{seed}" / f"{kind}.npy"
+
+    done = [seed for seed in seeds if all(stored(name, seed).exists() for name in JUDGED)]
+    if not done:
+        return []
+    found = {name: np.stack([np.load(stored(name, seed)) for seed in done]) for name in JUDGED}
+    rows = []
+    for name, figures in found.items():
+        row: dict[str, Any] = {"vector": name, "seeds": len(done)}
+        for label, values, own in _columns(figures, found["own"], clips):
+            if np.isfinite(values).any():
+                each = np.nanmean(values, axis=1)
+                row[label] = float(each.mean())
+                row[f"{label}, spread of seeds"] = float(each.std(ddof=1)) if len(done) > 1 else float("nan")
+                row[f"{label}, own minus this"] = seed_bootstrap(own, values) if name != "own" else None
+        rows.append(row)
+    return rows
+
+
+def _columns(figures: np.ndarray, own: np.ndarray, clips: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    columns = [(label, figures[:, :clips, k], own[:, :clips, k]) for k, label in enumerate(FIGURES)]
+    return [*columns, ("r_ap", figures[:, clips:, 0], own[:, clips:, 0])]
+
+
+def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
+    """Choose the held-out clips and compute all vectors."""
+    held_out = np.concatenate([usable_clips(corpus, split) for split in ("dev", "test")])
+    held_out = np.array([i for i in held_out if corpus.clips[i].real and corpus.clips[i].weights is not None])
+    held_out = np.random.default_rng(11).permutation(held_out)[: options.clips]
+    texts = embed_texts([plain_text(corpus.clips[i].about["text"]) for i in held_out], options.cache)
+    eval_set, branch = EvalSet.load(options.eval, options.flame), load_wav2sem(options.wav2sem)
+    with torch.no_grad():
+        heard = [branch(torch.from_numpy(clip.speech.samples)[None])[0].numpy() for clip in eval_set.clips]
+    vectors = Vectors(sentence_vectors(options.wav2sem, corpus, options.cache), np.stack(heard))
+    texts = sentence_whitening(options.wav2sem)(texts).astype(np.float32)
+    return Judge(corpus, held_out, texts, vectors, eval_set)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--initial", type=Path, required=True, help="checkpoint that all variants start from")
+    parser.add_argument("--wav2sem", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, default=Path("training/runs/ablation"))
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--clips", type=int, default=100, help="held-out clips at most")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--real", type=Path, default=REAL_SPEECH)
+    parser.add_argument("--eval", type=Path, default=Path("../shared/eval"))
+    parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    corpus = load_corpus(options.cache, options.real, options.threads)
+    judge = make_judge(corpus, options)
+    for seed in options.seeds:
+        for variant in TRAINED:
+            run(variant, seed, judge, options)
+        rows = table(options.folder, options.seeds, len(judge.held_out))
+        (options.folder / "ablation.json").write_text(json.dumps(rows, indent=1))
+        print(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
