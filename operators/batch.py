@@ -198,10 +198,10 @@ class Batch:
 
 
 def _sweep(job: BatchJob) -> None:
-    """Remove what a killed run left half-written beside the output (see command_line._save)."""
+    """Remove what a killed run left half-written beside the output (see output.write)."""
     place = Path(job.output)
     # Blender itself writes to a name that ends in @ and renames.
-    left = re.compile(rf"\.{re.escape(place.stem)}\.\d+\.blend@?")
+    left = re.compile(rf"\.{re.escape(place.stem)}\.\d+{re.escape(place.suffix)}@?")
     for path in place.parent.glob(f".{glob.escape(place.stem)}.*"):
         if left.fullmatch(path.name):
             path.unlink(missing_ok=True)

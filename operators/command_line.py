@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,20 +18,18 @@ from typing import Any
 import bpy
 
 from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage
-from . import audio_source, bake, batch, batch_jobs, batch_worker, ids, lipsync_task
+from . import audio_source, bake, batch, batch_jobs, batch_worker, face_properties, ids, lipsync_task, output
 from .lipsync_task import Options
 
 _command: Any = None
-
-
-class OutputError(LipSyncError):
-    """A .blend cannot be read or written."""
 
 
 def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}") -> int:
     """Run one job; returns the exit code (wrong usage ends the process with 2, as argparse does)."""
     parser = _parser(prog)
     options = parser.parse_args(list(arguments))
+    if not hasattr(bpy.types.Object, ids.FACE):  # bake.py runs without the extension being enabled
+        face_properties.register()
     if options.worker:
         return batch_worker.serve(_answer)
     if options.jobs:
@@ -51,11 +48,11 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Speech to shape-key animation, saved as a new .blend.")
+    parser = argparse.ArgumentParser(prog=prog, description="Speech to shape-key animation, saved as a new file.")
     parser.add_argument("blend", nargs="?", metavar="SHOT.blend", help="file to open (default: the one that is open)")
     parser.add_argument("--audio", metavar="SPEECH", help="sound file: WAV, FLAC, OGG, Opus, MP3 …")
     parser.add_argument("--object", metavar="NAME", help="name of the head, a mesh object")
-    parser.add_argument("--output", metavar="OUT.blend", help="where the result is saved")
+    parser.add_argument("--output", metavar="OUT", help="a .blend, or the head alone as .glb, .fbx, .usdc or .abc")
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--style", metavar="NAME", help="speaking style, or a blend: neutral:0.7,broad:0.3")
     parser.add_argument("--start-frame", type=float, default=1.0, metavar="F", help="frame at which the speech begins")
@@ -121,8 +118,8 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
 
 def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
     """Bake and save; the fields of the JSON line. One thread in a batch: its workers fill the cores."""
-    output = Path(options.output).absolute()
-    _check_place(output)
+    place = Path(options.output).absolute()
+    output.check_place(place)
     if options.blend:
         _open(options.blend)
     scene = bpy.context.scene
@@ -145,7 +142,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):
         print(sentence, file=sys.stderr)
-    _save(output)
+    output.write(place, obj)
     return asdict(report)
 
 
@@ -168,27 +165,7 @@ def _open(path: str) -> None:
     try:
         bpy.ops.wm.open_mainfile(filepath=str(Path(path).absolute()), load_ui=False)
     except RuntimeError as error:
-        raise OutputError(f"“{path}” cannot be opened as a .blend file.") from error
-
-
-def _check_place(output: Path) -> None:
-    """Say before the work, not after it, that the result has no place."""
-    if output.suffix != ".blend":
-        raise OutputError(f"“{output}” does not end in .blend; choose such a name.")
-    if output.is_dir() or not output.parent.is_dir() or not os.access(output.parent, os.W_OK):
-        raise OutputError(f"“{output}” cannot be written; choose a folder that exists and may be written to.")
-
-
-def _save(output: Path) -> None:
-    """Save beside `output` and rename: whoever opens it sees the old file or the whole new one."""
-    beside = output.with_name(f".{output.stem}.{os.getpid()}.blend")
-    try:
-        bpy.ops.wm.save_as_mainfile(filepath=str(beside), copy=True, check_existing=False)
-        os.replace(beside, output)
-    except (RuntimeError, OSError) as error:
-        raise OutputError(f"“{output}” cannot be written; is the disk full or read-only?") from error
-    finally:
-        beside.unlink(missing_ok=True)
+        raise output.OutputError(f"“{path}” cannot be opened as a .blend file.") from error
 
 
 def register() -> None:

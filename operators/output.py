@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results on disk: a .blend, or the head for other programs (glTF, FBX, USD, Alembic) by Blender's own exporters.
+
+A file is written beside its place and renamed: whoever opens it sees the old one or the whole new one. Frame f of the
+scene lies at f / fps seconds in every format; the scene's frame range is what is exported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import bpy
+
+from ..inference import LipSyncError
+
+
+class OutputError(LipSyncError):
+    """A .blend cannot be read, or a result cannot be written."""
+
+
+def check_place(path: Path) -> None:
+    """Say before the work, not after it, that the result has no place; raises OutputError."""
+    if path.suffix.lower() not in FORMATS:
+        *most, last = FORMATS
+        raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
+
+
+def write(path: Path, obj: bpy.types.Object) -> None:
+    """Write the open file, or of it `obj` with its parents and rig, as the ending of `path` says.
+
+    Raises OutputError, and leaves what was there.
+    """
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        FORMATS[path.suffix.lower()](str(beside), obj)
+        os.replace(beside, path)
+    except AttributeError as error:
+        raise OutputError(
+            f"Blender's exporter for {path.suffix} is switched off; enable the add-on in its preferences."
+        ) from error
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
+        raise OutputError(f"“{path}” cannot be written ({reason}); is the disk full or read-only?") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _blend(place: str, obj: bpy.types.Object) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=place, copy=True, check_existing=False)
+
+
+def _gltf(place: str, obj: bpy.types.Object) -> None:
+    """One animation with what plays in the scene at every frame, whichever actions and strips it comes from."""
+    with _selected(obj):
+        bpy.ops.export_scene.gltf(
+            filepath=place,
+            check_existing=False,
+            export_format="GLB",
+            use_selection=True,
+            export_apply=False,  # applied modifiers cost the shape keys
+            export_animation_mode="SCENE",
+            export_anim_scene_split_object=False,
+            export_frame_range=True,
+            export_negative_frame="CROP",
+            export_optimize_animation_size=False,
+            export_morph_normal=False,
+        )
+
+
+def _fbx(place: str, obj: bpy.types.Object) -> None:
+    with _selected(obj):
+        bpy.ops.export_scene.fbx(
+            filepath=place,
+            check_existing=False,
+            use_selection=True,
+            use_mesh_modifiers=False,  # applied ones cost the shape keys; the rig's binding comes along all the same
+            bake_anim_use_nla_strips=False,  # what plays in the scene, not each strip and action by itself
+            bake_anim_use_all_actions=False,
+            bake_anim_simplify_factor=0.0,
+            add_leaf_bones=False,
+        )
+
+
+def _usd(place: str, obj: bpy.types.Object) -> None:
+    with _selected(obj):
+        bpy.ops.wm.usd_export(
+            filepath=place,
+            check_existing=False,
+            selected_objects_only=True,
+            export_animation=True,
+            export_shapekeys=True,
+            export_textures_mode="KEEP",  # no folder of copies beside the file
+            convert_world_material=False,
+        )
+
+
+def _alembic(place: str, obj: bpy.types.Object) -> None:
+    """Alembic has no shape keys: it carries the vertices of every frame, modifiers applied."""
+    scene = bpy.context.scene
+    with _selected(obj):
+        bpy.ops.wm.alembic_export(
+            filepath=place,
+            check_existing=False,
+            selected=True,
+            start=scene.frame_start,
+            end=scene.frame_end,
+            as_background_job=False,
+        )
+
+
+FORMATS: dict[str, Callable[[str, bpy.types.Object], None]] = {
+    ".blend": _blend,
+    ".glb": _gltf,
+    ".fbx": _fbx,
+    ".usdc": _usd,
+    ".usda": _usd,
+    ".usd": _usd,
+    ".abc": _alembic,
+}
+
+
+@contextmanager
+def _selected(obj: bpy.types.Object) -> Iterator[None]:
+    """`obj`, what it hangs from and its rigs are selected, nothing else; afterwards all is as before."""
+    layer = bpy.context.view_layer
+    if obj.name not in layer.objects:
+        raise OutputError(f"“{obj.name}” is not in the view layer “{layer.name}”, which is exported; include it there.")
+    before, active = list(layer.objects.selected), layer.objects.active
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    wanted = {obj} | {modifier.object for modifier in obj.modifiers if modifier.type == "ARMATURE" and modifier.object}
+    parent = obj.parent
+    while parent is not None:
+        wanted.add(parent)
+        parent = parent.parent
+    try:
+        for other in layer.objects:
+            other.select_set(other in wanted)
+        layer.objects.active = obj
+        if not obj.select_get():
+            raise OutputError(f"“{obj.name}” is hidden; show it, exporters leave out what is hidden.")
+        yield
+    finally:
+        for other in layer.objects:
+            other.select_set(other in before)
+        layer.objects.active = active

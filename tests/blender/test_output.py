@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results for other programs: imported back, the head speaks as it did, its shape keys intact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from heads import add_object, evaluated, made_up_head
+from wav2sem_lipsync.operators import output
+
+import bake as program
+
+SUFFIXES = [suffix for suffix in output.FORMATS if suffix != ".blend"]
+FRAMES = (5, 17, 40, 71, 90)
+WORST = 5e-5  # metres
+
+
+@pytest.fixture
+def head(speech_file: Path, toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> bpy.types.Object:
+    """A head on a rig that turns, speaking from an NLA strip, at 29.97 Hz and 5 frames into the scene."""
+    scene = bpy.context.scene
+    scene.render.fps, scene.render.fps_base = 30, 1.001
+    scene.frame_start, scene.frame_end = 5, 100
+    head = made_up_head()
+    for polygon in head.data.polygons:
+        polygon.use_smooth = True
+    _hang_on_rig(head)
+    place = tmp_path_factory.mktemp("baked") / "head.blend"
+    assert program.main([*arguments(speech_file, toy_folder, place), "--start-frame", "5", "--nla"]) == 0
+    return head
+
+
+def arguments(speech: Path, model: Path, place: Path) -> list[str]:
+    options = {"audio": speech, "object": "Head", "model": model, "output": place}
+    return [str(part) for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def _hang_on_rig(head: bpy.types.Object) -> None:
+    rig = add_object("Rig", bpy.data.armatures.new("Rig"))
+    bpy.ops.object.mode_set(mode="EDIT")
+    bone = rig.data.edit_bones.new("head")
+    bone.tail = (0, 0, 0.2)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    head.parent = rig
+    head.vertex_groups.new(name="head").add(range(len(head.data.vertices)), 1.0, "REPLACE")
+    head.modifiers.new("Rig", "ARMATURE").object = rig
+    turn = rig.pose.bones["head"]
+    turn.rotation_mode = "XYZ"
+    for frame, angle in ((1, 0.0), (90, 0.4)):
+        turn.rotation_euler = (angle, 0, -angle)
+        turn.keyframe_insert("rotation_euler", frame=frame)
+
+
+def world(obj: bpy.types.Object, frame: int) -> np.ndarray:
+    """Evaluated vertices (V, 3) in world space."""
+    points = evaluated(obj, frame)
+    matrix = np.array(obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world)
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def imported(path: Path) -> bpy.types.Object:
+    """The head of `path`, alone in a new file of the same frame rate."""
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 30, 1.001
+    match path.suffix:
+        case ".glb":
+            bpy.ops.import_scene.gltf(filepath=str(path))
+        case ".fbx":
+            bpy.ops.wm.fbx_import(filepath=str(path), anim_offset=0.0)
+        case ".abc":
+            bpy.ops.wm.alembic_import(filepath=str(path), as_background_job=False)
+        case _:
+            bpy.ops.wm.usd_import(filepath=str(path))
+    return max((obj for obj in bpy.context.scene.objects if obj.type == "MESH"), key=lambda obj: len(obj.data.vertices))
+
+
+def nearest(points: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Index of the nearest of `among` for each of `points`: formats may reorder and split vertices."""
+    return np.array([np.square(among - point).sum(axis=1).argmin() for point in points])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_imported_back_it_speaks_as_before(suffix: str, head: bpy.types.Object, tmp_path: Path) -> None:
+    wanted = {frame: world(head, frame) for frame in FRAMES}
+    keys = {key.name for key in head.data.shape_keys.key_blocks[1:]}
+    output.write(tmp_path / f"head{suffix}", head)
+    assert [path.name for path in tmp_path.iterdir()] == [f"head{suffix}"]
+    back = imported(tmp_path / f"head{suffix}")
+    if suffix != ".abc":
+        assert {key.name for key in back.data.shape_keys.key_blocks[1:]} == keys
+    place = nearest(wanted[FRAMES[0]], world(back, FRAMES[0]))
+    for frame in FRAMES:
+        assert abs(world(back, frame)[place] - wanted[frame]).max() < WORST, frame
+    assert abs(wanted[17] - wanted[40]).max() > 100 * WORST
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_users_file_stays_as_it_is(suffix: str, head: bpy.types.Object, tmp_path: Path) -> None:
+    scene, layer = bpy.context.scene, bpy.context.view_layer
+    other = add_object("Other", None)
+    for obj in layer.objects:
+        obj.select_set(obj == other)
+    scene.frame_set(33)
+    blocks = {kind: sorted(getattr(bpy.data, kind).keys()) for kind in ("objects", "actions", "meshes", "collections")}
+    output.write(tmp_path / f"head{suffix}", head)
+    assert [obj.name for obj in layer.objects.selected] == ["Other"] and layer.objects.active == other
+    assert scene.frame_current == 33
+    assert {kind: sorted(getattr(bpy.data, kind).keys()) for kind in blocks} == blocks
+
+
+def test_what_cannot_be_written_leaves_what_was_there(
+    head: bpy.types.Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "head.glb"
+    path.write_text("yesterday's")
+    head.hide_set(True)
+    with pytest.raises(output.OutputError, match="hidden"):
+        output.write(path, head)
+    head.hide_set(False)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output.os, "replace", full)
+    with pytest.raises(output.OutputError, match="disk full"):
+        output.write(path, head)
+    assert path.read_text() == "yesterday's" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_exporter_that_is_switched_off(head: bpy.types.Object, tmp_path: Path) -> None:
+    bpy.ops.preferences.addon_disable(module="io_scene_fbx")
+    try:
+        with pytest.raises(output.OutputError, match="enable the add-on"):
+            output.write(tmp_path / "head.fbx", head)
+    finally:
+        bpy.ops.preferences.addon_enable(module="io_scene_fbx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_command_line_writes_what_the_ending_says(
+    speech_file: Path, toy_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made_up_head()
+    assert program.main(arguments(speech_file, toy_folder, tmp_path / "head.glb")) == 0
+    assert json.loads(capfd.readouterr().out.splitlines()[-1])["ok"]
+    assert (tmp_path / "head.glb").read_bytes()[:4] == b"glTF"
