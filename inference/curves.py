@@ -47,7 +47,8 @@ class Keys:
     def cut(self, frames: np.ndarray) -> Keys:
         """The same curve with further keys at `frames` (m,), where it has none yet."""
         wanted = np.unique(np.asarray(frames, np.float32))
-        wanted = wanted[np.isfinite(wanted) & ~np.isin(wanted, self.frames)]
+        wanted = wanted[np.isfinite(wanted)]
+        wanted = wanted[np.append(self.frames, np.nan)[np.searchsorted(self.frames, wanted)] != wanted]
         if not len(wanted):
             return self
         place = np.searchsorted(self.frames, wanted)

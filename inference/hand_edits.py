@@ -28,17 +28,25 @@ KEY = np.dtype(
         ("co", "f4", 2),
         ("handle_left", "f4", 2),
         ("handle_right", "f4", 2),
+        ("back", "f4"),
+        ("amplitude", "f4"),
+        ("period", "f4"),
         ("type", "u1"),
         ("interpolation", "u1"),
         ("handle_left_type", "u1"),
         ("handle_right_type", "u1"),
         ("easing", "u1"),
-        ("back", "f4"),
-        ("amplitude", "f4"),
-        ("period", "f4"),
-    ]
+    ],
+    align=True,
 )
-_SAME = 1e-4  # frames and values closer than this are equal
+# What keys that are joined by straight lines have in common. Blender places automatic handles by itself.
+STRAIGHT = {
+    "type": GENERATED,
+    "interpolation": LINEAR,
+    "handle_left_type": AUTO_CLAMPED,
+    "handle_right_type": AUTO_CLAMPED,
+}
+SAME = 1e-4  # frames and values closer than this are equal
 _SAME_HANDLE = 1e-3  # Blender itself turns aligned handles a little
 _BACK = 1.70158  # Blender's own overshoot for new keys
 
@@ -49,6 +57,11 @@ class Written:
 
     keys: Keys
     hidden: np.ndarray
+
+    @classmethod
+    def whole(cls, keys: Keys) -> Written:
+        """All of `keys`, none hidden."""
+        return cls(keys, np.zeros(len(keys), bool))
 
 
 @dataclass(frozen=True)
@@ -71,9 +84,8 @@ def as_written(keys: Keys) -> np.ndarray:
     made["co"][:, 0], made["co"][:, 1] = keys.frames, keys.values
     made["type"], made["back"] = GENERATED, _BACK
     if keys.slopes is None:
-        # Blender places automatic handles by itself, ready for who turns a key into a Bézier one.
-        made["interpolation"] = LINEAR
-        made["handle_left_type"] = made["handle_right_type"] = AUTO_CLAMPED
+        for attribute, number in STRAIGHT.items():
+            made[attribute] = number
         made["handle_left"] = made["handle_right"] = made["co"]
         return made
     made["handle_left"], made["handle_right"] = keys.handles()
@@ -95,13 +107,14 @@ def diff(current: np.ndarray | None, written: Written) -> CurveEdits | None:
     if len(expected):
         nearest = np.searchsorted((frames[1:] + frames[:-1]) / 2, current["co"][:, 0])
         untouched = _generated(current, expected[nearest])
-        left = np.setdiff1d(np.arange(len(expected)), nearest[untouched])
+        stands = np.zeros(len(expected), bool)
+        stands[nearest[untouched]] = True
     else:
-        untouched, left, nearest = np.zeros(len(current), bool), np.zeros(0, int), np.zeros(0, int)
-    hand, touched = current[~untouched], frames[left]
+        untouched, stands = np.zeros(len(current), bool), np.zeros(0, bool)
+    hand, touched = current[~untouched], frames[~stands]
     if not len(hand) and not len(touched):
         return None
-    borders = np.concatenate([[-np.inf], np.delete(frames, left), [np.inf]]).astype(np.float32)
+    borders = np.concatenate([[-np.inf], frames[stands], [np.inf]]).astype(np.float32)
     edited = np.union1d(hand["co"][:, 0], touched)
     starts = borders[np.searchsorted(borders, edited, side="left") - 1]
     ends = borders[np.searchsorted(borders, edited, side="right")]
@@ -111,8 +124,7 @@ def diff(current: np.ndarray | None, written: Written) -> CurveEdits | None:
 def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None, Written]:
     """Keys to write, KEY (n,) or None for no curve, and what `diff` has to know next time."""
     if edits is None or edits.gone:
-        written = Written(generated, np.zeros(len(generated), bool))
-        return (as_written(generated) if edits is None else None), written
+        return (as_written(generated) if edits is None else None), Written.whole(generated)
     spans, touched = _snapped(edits.spans, generated.frames), _snapped(edits.touched, generated.frames)
     whole = generated.cut(np.concatenate([spans.ravel(), touched]))
     inside = np.zeros(len(whole), bool)
@@ -122,7 +134,8 @@ def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None,
     hand["type"][hand["type"] == GENERATED] = KEYFRAME
     keys = np.concatenate([as_written(whole)[~inside], hand])
     keys = keys[np.argsort(keys["co"][:, 0], kind="stable")]
-    return keys, Written(whole, inside & ~np.isin(whole.frames, touched))
+    inside[np.searchsorted(whole.frames, touched)] = False
+    return keys, Written(whole, inside)
 
 
 def count(edits: CurveEdits) -> int:
@@ -197,7 +210,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Written]:
 
 def _generated(current: np.ndarray, expected: np.ndarray) -> np.ndarray:
     """Which of the keys `current` (n,) stand as `expected` (n,) says."""
-    same = np.abs(current["co"] - expected["co"]).max(axis=1) < _SAME
+    same = np.abs(current["co"] - expected["co"]).max(axis=1) < SAME
     for attribute in ("type", "interpolation", "handle_left_type", "handle_right_type"):
         same &= current[attribute] == expected[attribute]
     if (expected["interpolation"] == BEZIER).any():
@@ -213,4 +226,4 @@ def _snapped(frames: np.ndarray, grid: np.ndarray) -> np.ndarray:
         return frames
     nearest = grid[np.searchsorted((grid[1:] + grid[:-1]) / 2, frames)]
     with np.errstate(invalid="ignore"):
-        return np.where(np.abs(nearest - frames) < 10 * _SAME, nearest, frames).astype(np.float32)
+        return np.where(np.abs(nearest - frames) < 10 * SAME, nearest, frames).astype(np.float32)

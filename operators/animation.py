@@ -89,6 +89,10 @@ def rewrite(
         fcurve, before = fcurves.get(value_path(name)), stored.get(name)
         if fcurve is not None and before is None:
             continue  # the user's own
+        whole = fcurve is not None and before is not None and not before.hidden.any()
+        if whole and before is not None and keyframes.slide(fcurve, before.keys, generated):
+            now[name] = Written.whole(generated)
+            continue
         current = None if fcurve is None else keyframes.read(fcurve)
         edits = diff(current, before) if before is not None and keep_edits else None
         if edits is not None and move is not None:
