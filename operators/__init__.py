@@ -13,6 +13,8 @@ MODULES = (
     "cancel_lipsync",
     "fix_mouth",
     "copy_report",
+    "refine",
+    "refine_actions",
     "command_line",
 )
 
