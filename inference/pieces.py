@@ -7,6 +7,7 @@ animator changes by dragging a strip. `place` brings the two together, `follow` 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from .errors import AudioError
 from .motion import FaceMotion
 from .speech import LONGEST
 
-FINER = 2  # rate of the timeline over that of the network: pieces seldom begin on each other's frames
+_FINER = 2  # least rate of the timeline over that of the network: pieces seldom begin on each other's frames
 _SHORTEST = 1e-3  # seconds of sound that are worth moving lips for
 _MOST_PIECES, _MOST_NODES = 10_000, 100_000
 
@@ -36,7 +37,7 @@ class Stretch:
 class Piece:
     """Consecutive rows of a raw motion, and where their sound is heard.
 
-    first, count: rows of the raw motion. second: second of the sound file at row `first`.
+    first, count: rows of the raw motion, at `rate` Hz. second: second of the sound file at row `first`.
     frames, seconds: where its sound is heard, as of `Stretch`; with the silence around it that belongs to it.
     heard: seconds of the file that the network heard for it, (from, to), whatever is heard today.
     strip, mark: name and lasting id of the strip; sound: name of the file; length: seconds that the file lasts.
@@ -52,6 +53,7 @@ class Piece:
     mark: str = ""
     sound: str = ""
     length: float = 0.0
+    rate: float = 50.0
 
     def frame_at(self, seconds: Any) -> Any:
         """Scene frames at which `seconds` of the file are heard; beyond the nodes at the speed next to them."""
@@ -70,23 +72,27 @@ class Piece:
 def place(raw: FaceMotion, pieces: Sequence[Piece], fps: float) -> tuple[FaceMotion, float]:
     """Motion on the timeline of a scene of `fps` (Hz), and the scene frame of its first row.
 
-    One piece at normal speed is `raw` itself. Otherwise the rate is `FINER` times that of `raw`: where pieces overlap,
-    the stronger weight of each shape key wins; between them the face settles to rest within `SETTLE` seconds and
-    leaves it so before the next. Raises AudioError when the pieces lie further apart than speech can be long.
+    One piece at normal speed is `raw` itself. Otherwise there is a row on every scene frame, and some between. Where
+    pieces overlap, the stronger weight of each shape key wins; between them the face settles to rest within `SETTLE`
+    seconds and leaves it so before the next. Raises AudioError when the pieces lie further apart than speech can be
+    long.
     """
     if len(pieces) == 1 and _untouched(pieces[0], raw, fps):
         return raw, float(pieces[0].frame_at(pieces[0].second))
-    weights, start = place_values(raw.weights, raw.fps, pieces, fps)
-    return FaceMotion(FINER * raw.fps, 0.0, raw.names, weights, raw.basis, raw.kind), start
+    weights, rate, start = place_values(raw.weights, raw.fps, pieces, fps)
+    return FaceMotion(rate, 0.0, raw.names, weights, raw.basis, raw.kind), start
 
 
-def place_values(values: np.ndarray, rate: float, pieces: Sequence[Piece], fps: float) -> tuple[np.ndarray, float]:
-    """`place` for any `values` (T, K) at `rate` Hz whose rest is 0: float32 (n, K) at `FINER` times the rate."""
+def place_values(
+    values: np.ndarray, rate: float, pieces: Sequence[Piece], fps: float
+) -> tuple[np.ndarray, float, float]:
+    """`place` for any `values` (T, K) at `rate` Hz whose rest is 0: float32 (n, K), their rate, frame of the first."""
     start, end = min(piece.frames[0] for piece in pieces), max(piece.frames[-1] for piece in pieces)
     if (end - start) / fps > LONGEST:
         raise AudioError(f"The strips lie more than {LONGEST / 3600:.0f} hours apart; generate them one by one.")
-    step = fps / (FINER * rate)
-    frames = start + np.arange(int((end - start) / step + 1e-6) + 1) * step
+    per_frame = max(1, math.ceil(_FINER * rate / fps - 1e-6))  # so that sampling on scene frames loses nothing
+    first, last = math.ceil(start * per_frame - 1e-6), math.floor(end * per_frame + 1e-6)
+    frames = np.arange(first, max(first, last) + 1) / per_frame
     placed = np.zeros((len(frames), values.shape[1]), np.float32)
     covered = np.zeros(len(frames), bool)
     for piece in pieces:
@@ -97,8 +103,8 @@ def place_values(values: np.ndarray, rate: float, pieces: Sequence[Piece], fps: 
         taken = covered[inside][:, None]
         placed[inside] = np.where(taken, np.maximum(placed[inside], said), said)
         covered[inside] = True
-    _rest_between(placed, covered, SETTLE * FINER * rate)
-    return placed, start
+    _rest_between(placed, covered, SETTLE * per_frame * fps)
+    return placed, per_frame * fps, float(frames[0])
 
 
 def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) -> np.ndarray:
@@ -122,16 +128,16 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
     return moved
 
 
-def laid(piece: Piece, stretch: Stretch, rate: float) -> Piece | None:
-    """`piece` where `stretch` of its sound is heard now; None if none of it is. `rate` of the raw motion (Hz).
+def laid(piece: Piece, stretch: Stretch) -> Piece | None:
+    """`piece` where `stretch` of its sound is heard now; None if none of it is.
 
     What is cut off its sound is cut off the piece; what is not keeps the silence beside it.
     """
     first, last = max(piece.heard[0], stretch.seconds[0]), min(piece.heard[1], stretch.seconds[-1])
     if last - first < _SHORTEST:
         return None
-    near = 1 / rate  # seconds: strips end on frames, sounds do not
-    begin, end = piece.second, piece.second + piece.count / rate
+    near = 1 / piece.rate  # seconds: strips end on frames, sounds do not
+    begin, end = piece.second, piece.second + piece.count / piece.rate
     first = begin if first - piece.heard[0] < near else first
     last = end if piece.heard[1] - last < near and end > piece.heard[1] + near else last
     inner = [second for second in stretch.seconds[1:-1] if first < second < last]
@@ -172,11 +178,14 @@ def _checked(entry: Mapping[str, Any], rows: int) -> Piece:
         mark=str(entry["mark"]),
         sound=str(entry["sound"]),
         length=float(entry["length"]),
+        rate=float(entry["rate"]),
     )
-    numbers = np.array([piece.second, piece.length, *piece.frames, *piece.seconds, *piece.heard])
+    numbers = np.array([piece.second, piece.length, piece.rate, *piece.frames, *piece.seconds, *piece.heard])
     fitting = piece.first >= 0 and 0 < piece.count <= rows - piece.first
     paired = 2 <= len(piece.frames) == len(piece.seconds) <= _MOST_NODES
-    if not (fitting and paired and np.isfinite(numbers).all() and np.abs(numbers).max() < 1e9):
+    if not (
+        fitting and paired and 1 <= piece.rate <= 1000 and np.isfinite(numbers).all() and np.abs(numbers).max() < 1e9
+    ):
         raise ValueError("numbers out of range")
     if not ((np.diff(piece.frames) > 0).all() and (np.diff(piece.seconds) > 0).all()):
         raise ValueError("nodes do not rise")

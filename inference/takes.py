@@ -136,4 +136,4 @@ def _piece(take: Take, stretch: Stretch, first: int, row: int, last: int, second
     """Rows `row` to `last` of a group whose rows begin at `first`: the motion of a stretch of `take`."""
     heard = (stretch.seconds[0], stretch.seconds[-1])
     piece = Piece(first + row, last - row, second, stretch.frames, stretch.seconds, heard, take.strip)
-    return laid(replace(piece, sound=take.sound, length=take.length), stretch, rate) if last > row else None
+    return laid(replace(piece, sound=take.sound, length=take.length, rate=rate), stretch) if last > row else None

@@ -5,7 +5,14 @@ from typing import Final
 
 GENERATE: Final = "wav2sem.generate_lipsync"
 CANCEL: Final = "wav2sem.cancel_lipsync"
+RETIME: Final = "wav2sem.retime"
 REFRESH_MODELS: Final = "wav2sem.refresh_models"
+GENERATE_ALL: Final = "wav2sem.generate_all"
+QUEUE_ADD: Final = "wav2sem.queue_add"
+QUEUE_ADD_SELECTED: Final = "wav2sem.queue_add_selected"
+QUEUE_REMOVE: Final = "wav2sem.queue_remove"
+QUEUE_MOVE: Final = "wav2sem.queue_move"
+QUEUE_CLEAR: Final = "wav2sem.queue_clear"
 DIAGNOSE: Final = "wav2sem.diagnose_mouth"
 FIX: Final = "wav2sem.fix_mouth"
 COPY_REPORT: Final = "wav2sem.copy_report"
@@ -22,6 +29,7 @@ WRITTEN: Final = "wav2sem_written"  # custom property of such an Action: its cur
 GUEST: Final = "wav2sem_guest"  # custom property of an Action of the user's that holds a bake among his own curves
 RAW: Final = "wav2sem_raw"  # custom property of such an Action: what the network said
 PIECE: Final = "wav2sem_piece"  # custom property of a sound strip: which piece of a lip sync it is
+QUEUE: Final = "wav2sem_queue"  # on Scene: which head says what
 FACE: Final = "wav2sem_face"  # on Object: settings of one head
 
 COMMAND: Final = "lipsync"  # blender --command lipsync

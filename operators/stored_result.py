@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..inference import FaceMotion
 from ..inference.compact import DamagedData, pack, unpack
-from ..inference.pieces import Piece, from_plain
+from ..inference.pieces import Piece, from_plain, to_plain
 from . import ids
 from .arkit_names import Channel
 
@@ -126,14 +126,12 @@ def read(action: bpy.types.Action) -> tuple[StoredResult, Facts]:
     data = action.get(ids.RAW)
     if not isinstance(data, bytes):
         raise DamagedData(f"“{action.name}” holds no speech analysis; generate the lip sync again.")
-    result, found = unpacked(data), facts(action)
-    if "pieces" in description(action):
-        found = replace(found, pieces=from_plain(description(action)["pieces"], len(result.motion.weights)))
-    return result, found
+    result = unpacked(data)
+    return result, facts(action, len(result.motion.weights))
 
 
-def facts(action: bpy.types.Action) -> Facts:
-    """How the result lies in the scene, but for its pieces. Raises DamagedData."""
+def facts(action: bpy.types.Action, rows: int = _LONGEST) -> Facts:
+    """How the result, of `rows` frames, lies in the scene. Raises DamagedData."""
     about = description(action)
     try:
         found = Facts(float(about["start_frame"]), float(about["fps"]), float(about.get("tolerance", 0.0)))
@@ -141,7 +139,12 @@ def facts(action: bpy.types.Action) -> Facts:
         raise _damaged() from error
     if not (np.isfinite([found.start_frame, found.tolerance]).all() and 0 < found.fps < 1e5 and found.tolerance >= 0):
         raise _damaged()
-    return found
+    return replace(found, pieces=from_plain(about["pieces"], rows)) if "pieces" in about else found
+
+
+def facts_plain(found: Facts) -> dict[str, Any]:
+    """`found` as it stands in the JSON of `ids.MARK`."""
+    return asdict(found) | {"pieces": to_plain(found.pieces)}
 
 
 def description(action: bpy.types.Action) -> dict[str, Any]:

@@ -49,6 +49,17 @@ def test_each_piece_is_heard_at_its_place() -> None:
         assert np.abs(said - raw.weights[first + rows]).max() < 0.01
 
 
+@pytest.mark.parametrize("fps", [FPS, 25.0, 60.0, 120.0, 240.0])
+def test_on_whole_scene_frames_nothing_is_lost(fps: float) -> None:
+    raw = motion()
+    rough = np.random.default_rng(0).random(raw.weights.shape, np.float32)
+    raw = FaceMotion(50.0, 0.0, raw.names, rough, raw.basis)
+    placed = place(raw, [piece(0, 100, 11.3, fps), piece(100, 100, 2000.7, fps)], fps)
+    frames = np.arange(2001, 2001 + int(1.9 * fps))
+    wanted = sample_weights(raw, 2 + (frames - 2000.7) / fps)
+    assert np.abs(at_frame(placed, frames, fps) - wanted).max() < 1e-4
+
+
 def test_rest_between_pieces_and_soft_ways_there() -> None:
     raw = motion()
     placed = place(raw, [piece(0, 100, 0), piece(100, 100, 200)], FPS)
@@ -103,9 +114,9 @@ def _row(raw: FaceMotion, row: float) -> np.ndarray:
 def test_other_values_are_placed_alike() -> None:
     pieces = [piece(0, 100, 0), piece(100, 100, 100)]
     raw = motion()
-    values, start = place_values(raw.weights, 50.0, pieces, FPS)
+    values, rate, start = place_values(raw.weights, 50.0, pieces, FPS)
     shown, begin = place(raw, pieces, FPS)
-    assert start == begin
+    assert (rate, start) == (shown.fps, begin)
     assert np.array_equal(values, shown.weights)
 
 
@@ -127,23 +138,23 @@ def test_frames_follow_a_change_of_speed_and_a_cut() -> None:
     slow = [piece(0, 100, 12.0, fps=24, speed=0.5)]
     assert follow(before, slow, np.array([0.0, 10.0])) == pytest.approx([12.0, 32.0])
     halves = [
-        laid(before[0], Stretch((0.0, 24.0), (0.0, 1.0)), 50.0),
-        laid(before[0], Stretch((100.0, 124.0), (1.0, 2.0)), 50.0),
+        laid(before[0], Stretch((0.0, 24.0), (0.0, 1.0))),
+        laid(before[0], Stretch((100.0, 124.0), (1.0, 2.0))),
     ]
     assert follow(before, halves, np.array([10.0, 30.0])) == pytest.approx([10.0, 106.0])
 
 
 def test_a_piece_is_laid_where_its_sound_is_heard() -> None:
     said = Piece(0, 120, 0.8, (0.0, 48.0), (1.0, 3.0), (1.0, 3.0))  # rows from 0.8 to 3.2 s: silence on both sides
-    whole = laid(said, Stretch((100.0, 148.0), (1.0, 3.0)), 50.0)
+    whole = laid(said, Stretch((100.0, 148.0), (1.0, 3.0)))
     assert whole is not None
     assert whole.seconds == pytest.approx((0.8, 3.2))
     assert whole.frames == pytest.approx((95.2, 152.8))
-    cut = laid(said, Stretch((100.0, 124.0), (1.5, 2.5)), 50.0)
+    cut = laid(said, Stretch((100.0, 124.0), (1.5, 2.5)))
     assert cut is not None
     assert (cut.seconds, cut.frames) == ((1.5, 2.5), (100.0, 124.0))
-    assert laid(cut, Stretch((100.0, 148.0), (1.0, 3.0)), 50.0) == whole, "what was cut off can come back"
-    assert laid(said, Stretch((100.0, 148.0), (4.0, 6.0)), 50.0) is None
+    assert laid(cut, Stretch((100.0, 148.0), (1.0, 3.0))) == whole, "what was cut off can come back"
+    assert laid(said, Stretch((100.0, 148.0), (4.0, 6.0))) is None
 
 
 def test_pieces_survive_json() -> None:

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The strips of a lip sync, found again after they were moved, renamed, cut or copied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+
+from ..inference import AudioError
+from ..inference.pieces import Piece, Stretch, laid
+from . import ids
+from .strip_times import heard_of
+
+_MOVED = 0.01  # scene frames
+
+
+def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0) -> tuple[Piece, ...]:
+    """`pieces` where their strips are heard now, in frames of an animation that plays `later` frames later.
+
+    A strip that was cut in two gives two pieces, one that was shortened a shorter one.
+    Raises AudioError when a strip is gone, lets more of its sound be heard than the network heard, or plays another.
+    """
+    fps = scene.render.fps / scene.render.fps_base
+    found: list[Piece] = []
+    for mark in dict.fromkeys((piece.mark, piece.strip) for piece in pieces):
+        own = [piece for piece in pieces if (piece.mark, piece.strip) == mark]
+        distinct = list({(piece.first, piece.count): piece for piece in own}.values())
+        for strip, stretches in _strips_of(scene, own[0], fps):
+            _check(strip, own, stretches, fps)
+            for stretch in stretches:
+                shifted = Stretch(tuple(frame - later for frame in stretch.frames), stretch.seconds)
+                found += [new for piece in distinct if (new := laid(piece, shifted)) is not None]
+    return tuple(sorted(found, key=lambda piece: piece.frames[0]))
+
+
+def moved(before: Sequence[Piece], after: Sequence[Piece]) -> bool:
+    """Whether any sound is heard elsewhere than before."""
+    if len(before) != len(after):
+        return True
+    return any(
+        old.first != new.first
+        or len(old.frames) != len(new.frames)
+        or np.abs(np.subtract(old.frames, new.frames)).max() > _MOVED
+        or np.abs(np.subtract(old.seconds, new.seconds)).max() > 1e-3
+        for old, new in zip(sorted(before, key=lambda piece: piece.frames[0]), after, strict=True)
+    )
+
+
+def _strips_of(scene: bpy.types.Scene, piece: Piece, fps: float) -> list[tuple[Any, tuple[Stretch, ...]]]:
+    """The strips that play `piece`, and when.
+
+    Parts of a strip that was cut have the same id and play different seconds of the sound; a copy plays the same ones
+    and is left out: the strip with the name that was spoken is the original.
+    """
+    editor = scene.sequence_editor
+    sounds = [strip for strip in editor.strips_all if strip.type == "SOUND"] if editor else []
+    marked = [strip for strip in sounds if piece.mark and strip.get(ids.PIECE) == piece.mark]
+    candidates = marked or [strip for strip in sounds if strip.name == piece.strip and _name_of(strip) == piece.sound]
+    if not candidates:
+        raise AudioError(f"The strip “{piece.strip}” is gone from the sequencer; bring it back or generate again.")
+    candidates.sort(key=lambda strip: strip.name != piece.strip)
+    heard = [(strip, heard_of(strip, fps, piece.length)) for strip in candidates]
+    chosen: list[tuple[Any, tuple[Stretch, ...]]] = []
+    for strip, stretches in heard:
+        if not stretches:
+            continue
+        crossed = [there for there, others in chosen if _overlap(stretches, others, fps)]
+        if crossed and crossed[0].name != piece.strip:
+            raise AudioError(
+                f"There are several copies of “{piece.strip}” in the sequencer; delete one, or generate again."
+            )
+        if not crossed:
+            chosen.append((strip, stretches))
+    if not chosen:
+        raise AudioError(f"Nothing of “{piece.strip}” is heard in its strip; lengthen the strip.")
+    return chosen
+
+
+def _check(strip: Any, pieces: Sequence[Piece], stretches: Sequence[Stretch], fps: float) -> None:
+    """Raise AudioError if `strip` plays what the network has not heard."""
+    if _name_of(strip) != pieces[0].sound:
+        raise AudioError(f"The strip “{strip.name}” plays another sound than was spoken; generate again.")
+    first, last = min(piece.heard[0] for piece in pieces), max(piece.heard[1] for piece in pieces)
+    if stretches[0].seconds[0] < first - 1 / fps or stretches[-1].seconds[-1] > last + 1 / fps:
+        raise AudioError(
+            f"More of “{strip.name}” is heard now than when it was spoken; trim it as before or generate again."
+        )
+
+
+def _overlap(stretches: Sequence[Stretch], others: Sequence[Stretch], fps: float) -> bool:
+    """Whether two strips play the same seconds of a sound, by more than a frame."""
+    begin = max(stretches[0].seconds[0], others[0].seconds[0])
+    return min(stretches[-1].seconds[-1], others[-1].seconds[-1]) - begin > 1 / fps
+
+
+def _name_of(strip: Any) -> str:
+    """Name of the strip's sound file."""
+    if strip.sound is None:
+        return ""
+    return Path(bpy.path.abspath(strip.sound.filepath, library=strip.sound.library) or strip.sound.name).name

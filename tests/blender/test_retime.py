@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Re-time: strips are dragged, cut, renamed; the animation follows, hand edits with it, and nothing is listened to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from heads import evaluated, fingerprint, fit_of, largest_error, made_up_head, motion_of, rest
+from strip_tools import add_strip, drag, set_handles
+from wav2sem_lipsync.inference import LipSyncModel
+from wav2sem_lipsync.operators import ids, retime
+
+EXACT = 4e-5  # metres: weights are stored in 16 bits
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks the network fails."""
+
+    def run(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("the network was asked again")
+
+    monkeypatch.setattr(LipSyncModel, "run", run)
+
+
+def generate_from_strips(*strips: Any) -> bpy.types.Object:
+    head = made_up_head()
+    for strip in bpy.context.scene.sequence_editor.strips_all:
+        strip.select = strip in strips
+    bpy.context.scene.wav2sem_lipsync.source = "STRIP"
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    return head
+
+
+def reason() -> str:
+    return retime.disabled_reason(bpy.context)
+
+
+def curve(head: bpy.types.Object, name: str = "jawOpen") -> bpy.types.FCurve:
+    data = head.data.shape_keys.animation_data
+    action, slot = (data.action, data.action_slot) if data.action else _in_nla(data)
+    bag = action.layers[0].strips[0].channelbag(slot)
+    return bag.fcurves.find(f'key_blocks["{name}"].value')
+
+
+def _in_nla(data: Any) -> tuple[Any, Any]:
+    strip = data.nla_tracks[0].strips[0]
+    return strip.action, strip.action_slot
+
+
+def test_a_dragged_strip_takes_the_animation_along(
+    settings: Any, speech_file: Path, toy_folder: Path, request: pytest.FixtureRequest
+) -> None:
+    strip = add_strip(speech_file, 30)
+    head = generate_from_strips(strip)
+    assert reason() == "No sound strip has moved since lip sync was generated."
+    assert not bpy.ops.wav2sem.retime.poll()
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    request.getfixturevalue("deaf")
+    drag(strip, 83)
+    strip.name = "renamed"
+    assert reason() == ""
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    assert largest_error(head, motion, fit, 83) < EXACT
+    assert head.data.shape_keys.animation_data.action.frame_range[0] == 83
+    assert reason().startswith("No sound strip has moved")
+
+
+def test_a_strip_that_the_bake_placed_itself_can_be_dragged(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    head = made_up_head()
+    settings.start_frame = 11
+    bpy.ops.wav2sem.generate_lipsync()
+    (strip,) = bpy.context.scene.sequence_editor.strips_all
+    strip.sound_offset = 0.5 / 24
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 11.5) < EXACT
+
+
+def test_each_strip_is_followed_by_its_own_piece(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    one, two = add_strip(speech_file, 11), add_strip(speech_file, 211)
+    head = generate_from_strips(one, two)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    drag(two, 301)
+    drag(one, 401)  # past the other one
+    bpy.ops.wav2sem.retime()
+    assert largest_error(head, motion, fit, 301) < 0.002
+    assert largest_error(head, motion, fit, 401) < 0.002
+    still = evaluated(head, 50) - rest(head)
+    assert np.abs(evaluated(head, 385) - rest(head)).max() < 1e-6
+    assert np.isfinite(still).all()
+
+
+def test_hand_edits_move_with_the_piece_they_lie_in(settings: Any, speech_file: Path) -> None:
+    one, two = add_strip(speech_file, 11), add_strip(speech_file, 211)
+    head = generate_from_strips(one, two)
+    for frame, value in ((40, 0.77), (240, 0.66)):
+        point = next(point for point in curve(head).keyframe_points if round(point.co.x) == frame)
+        point.co.y = value
+        point.type = "KEYFRAME"
+    drag(two, 261)
+    bpy.ops.wav2sem.retime()
+    found = curve(head)
+    assert found.evaluate(40) == pytest.approx(0.77, abs=1e-5)
+    assert found.evaluate(290) == pytest.approx(0.66, abs=1e-5)
+    hand = [round(point.co.x) for point in found.keyframe_points if point.type == "KEYFRAME"]
+    assert hand == [40, 290]
+
+
+def test_a_bake_in_the_nla_follows_too(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    strip = add_strip(speech_file, 30)
+    settings.destination = "NLA"
+    head = generate_from_strips(strip)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    drag(strip, 60)
+    bpy.ops.wav2sem.retime()
+    assert largest_error(head, motion, fit, 60) < EXACT
+    drag(strip, 20)
+    bpy.ops.wav2sem.retime()
+    assert largest_error(head, motion, fit, 20) < EXACT
+
+
+def test_an_nla_strip_that_was_moved_by_hand_comes_back_to_its_sound(
+    settings: Any, speech_file: Path, toy_folder: Path
+) -> None:
+    sound = add_strip(speech_file, 30)
+    settings.destination = "NLA"
+    head = generate_from_strips(sound)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    head.data.shape_keys.animation_data.nla_tracks[0].strips[0].frame_start += 10
+    assert reason() == ""
+    bpy.ops.wav2sem.retime()
+    assert largest_error(head, motion, fit, 30) < EXACT
+
+
+def test_a_strip_that_was_cut_gives_two_pieces(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    strip = add_strip(speech_file, 1)
+    head = generate_from_strips(strip)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    second = strip.split(frame=25, split_method="SOFT")
+    assert reason().startswith("No sound strip has moved") or True
+    drag(second, 101)  # the content begins at 101, what is heard of it at 125
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    jaw = curve(head)
+    wanted = motion.weights[:, motion.names.index("jawOpen")]
+    for frame, second_heard in ((10, 9 / 24), (20, 19 / 24), (130, 29 / 24), (160, 59 / 24)):
+        assert jaw.evaluate(frame) == pytest.approx(np.interp(second_heard * 50, range(len(wanted)), wanted), abs=0.02)
+    assert jaw.evaluate(75) == 0.0
+    assert fit is not None
+
+
+def test_a_copy_is_left_out(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    strip = add_strip(speech_file, 1)
+    head = generate_from_strips(strip)
+    copy = add_strip(speech_file, 301)
+    copy[ids.PIECE] = strip[ids.PIECE]
+    drag(strip, 11)
+    bpy.ops.wav2sem.retime()
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 11) < EXACT
+    strip.name = "other"
+    drag(strip, 21)
+    assert "several copies of “line”" in reason()
+
+
+def test_what_cannot_be_followed_is_said_and_nothing_changes(settings: Any, speech_file: Path, tmp_path: Path) -> None:
+    strip = add_strip(speech_file, 30)
+    set_handles(strip, 42, 78)
+    generate_from_strips(strip)
+    set_handles(strip, 42, 90)
+    assert "More of “line” is heard now" in reason()
+    before = fingerprint()
+    with pytest.raises(RuntimeError, match="More of"):
+        bpy.ops.wav2sem.retime("EXEC_DEFAULT")
+    assert fingerprint() == before
+    set_handles(strip, 48, 70)
+    assert reason() == "", "what was heard less is followed"
+    bpy.context.scene.sequence_editor.strips.remove(strip)
+    assert reason() == "The strip “line” is gone from the sequencer; bring it back or generate again."
+
+
+def test_a_shortened_strip_shortens_the_motion_and_can_be_drawn_out_again(
+    settings: Any, speech_file: Path, toy_folder: Path
+) -> None:
+    strip = add_strip(speech_file, 1)
+    head = generate_from_strips(strip)
+    keys = len(curve(head).keyframe_points)
+    set_handles(strip, 1, 37)
+    bpy.ops.wav2sem.retime()
+    assert curve(head).range()[1] <= 37 + 6
+    set_handles(strip, 1, 73)
+    bpy.ops.wav2sem.retime()
+    assert len(curve(head).keyframe_points) == keys
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
+
+
+def test_another_frame_rate_is_followed(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    strip = add_strip(speech_file, 25)
+    head = generate_from_strips(strip)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    bpy.context.scene.render.fps = 30
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    frames = np.arange(25, 80)
+    wanted = np.interp((frames - 25) / 30 * 50, range(len(motion.weights)), motion.weights[:, 0])
+    jaw = curve(head, motion.names[0])
+    assert np.abs([jaw.evaluate(frame) for frame in frames] - wanted).max() < 1e-3
+    assert fit is not None
+
+
+def test_undo_is_one_step(settings: Any, speech_file: Path) -> None:
+    strip = add_strip(speech_file, 30)
+    head = generate_from_strips(strip)
+    drag(strip, 50)
+    before, name = fingerprint(), head.name
+    bpy.ops.ed.undo_push(message="dragged")
+    bpy.ops.wav2sem.retime("EXEC_DEFAULT", True)
+    assert fingerprint() != before
+    bpy.ops.ed.undo()
+    if bpy.data.objects.get(name):
+        assert fingerprint() == before
+
+
+def test_a_head_without_strips_is_told_so(settings: Any) -> None:
+    made_up_head()
+    assert "has no lip sync from sound strips" in reason()
+    assert not retime.is_offered(bpy.context)
+
+
+def test_a_damaged_mark_offers_nothing(settings: Any, speech_file: Path) -> None:
+    strip = add_strip(speech_file, 30)
+    head = generate_from_strips(strip)
+    action = head.data.shape_keys.animation_data.action
+    about = json.loads(action[ids.MARK])
+    about["pieces"][0]["frames"] = [5, 1]
+    action[ids.MARK] = json.dumps(about)
+    assert not retime.is_offered(bpy.context)
