@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import bpy
 
-from . import ids, job
+from . import ids, run
 
 
 class LIPSYNC_OT_cancel(bpy.types.Operator):
-    """Stop generating; nothing is changed"""
+    """Stop generating; heads that are done stay, nothing else is changed"""
 
     bl_idname = ids.CANCEL
     bl_label = "Cancel"
@@ -17,14 +17,14 @@ class LIPSYNC_OT_cancel(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if job.current() is None:
+        if run.current() is None:
             cls.poll_message_set("No lip sync is being generated.")
             return False
         return True
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Ask the job to stop; the generating operator notices."""
-        running = job.current()
+        """Ask the run to stop; the generating operator notices."""
+        running = run.current()
         if running is None:
             return {"CANCELLED"}
         running.request_stop()

@@ -79,35 +79,13 @@ class Job:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def finish(self) -> None:
+        """Stop the work if it still runs, and wait for it a while."""
+        self.request_stop()
+        self.join(5.0)
+
     def _run(self) -> None:
         try:
             self._result = self.work(lambda fraction, stage: self._messages.put((fraction, stage)), self._stop.is_set)
         except BaseException as error:
             self._error = error
-
-
-_current: Job | None = None
-
-
-def start(work: Work, steady_from: float = 0.0) -> Job:
-    """Start the session's one job."""
-    global _current
-    if current() is not None:
-        raise RuntimeError("a job is running")
-    _current = Job(work, steady_from)
-    _current.start()
-    return _current
-
-
-def current() -> Job | None:
-    """The job that an operator still waits for, if any."""
-    return _current
-
-
-def finish() -> None:
-    """Forget the current job, stopping it if it runs."""
-    global _current
-    job, _current = _current, None
-    if job is not None:
-        job.request_stop()
-        job.join(5.0)

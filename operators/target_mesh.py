@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import bpy
 import numpy as np
@@ -100,6 +101,19 @@ def unusable_reason(obj: bpy.types.Object | None) -> str:
     if keys and keys.animation_data and keys.animation_data.use_tweak_mode:
         return f"An animation strip of “{obj.name}” is being tweaked; leave tweak mode first."
     return ""
+
+
+def could_speak(obj: bpy.types.Object) -> bool:
+    """Whether `obj` looks like a head: FLAME's vertex count, or shape keys with ARKit names. Cheap enough for poll."""
+    if obj.type != "MESH":
+        return False
+    keys = obj.data.shape_keys
+    return len(obj.data.vertices) == VERTEX_COUNT or (keys is not None and _any_known(tuple(keys.key_blocks.keys())))
+
+
+@lru_cache(maxsize=256)
+def _any_known(keys: tuple[str, ...]) -> bool:
+    return bool(arkit_names.recognise(keys, _known_names()))
 
 
 def describe(obj: bpy.types.Object) -> tuple[str, bool]:

@@ -9,7 +9,7 @@ import bpy
 
 from ..operators import ids
 from ..operators.properties import job_state, settings_of
-from ..operators.readiness import disabled_reason, strips_line, target_key, target_object
+from ..operators.readiness import disabled_reason, heads_to_speak, strips_line, target_key, target_object
 from .layout import LipSyncPanel, wrapped
 
 _LEVEL_ICONS = {"INFO": "CHECKMARK", "WARNING": "ERROR", "ERROR": "CANCEL"}
@@ -75,7 +75,8 @@ def _draw_model(layout: bpy.types.UILayout, settings: Any) -> None:
 def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row = layout.row()
     row.scale_y = 1.8
-    row.operator(ids.GENERATE, icon="PLAY")
+    heads = len(heads_to_speak(context))
+    row.operator(ids.GENERATE, text=f"Generate for {heads} Heads" if heads > 1 else "Generate Lip Sync", icon="PLAY")
     reason = disabled_reason(context)
     if reason:
         wrapped(layout, context, reason, "INFO")

@@ -13,9 +13,13 @@ import bpy
 import pytest
 from heads import fingerprint, made_up_head
 from wav2sem_lipsync.inference import AudioError, Cancelled
-from wav2sem_lipsync.operators import generate_lipsync, job
+from wav2sem_lipsync.operators import run
 from wav2sem_lipsync.operators.generate_lipsync import LIPSYNC_OT_generate
+from wav2sem_lipsync.operators.job import Job
 from wav2sem_lipsync.operators.readiness import disabled_reason
+from wav2sem_lipsync.operators.run import Item
+from wav2sem_lipsync.operators.run_operator import RunOperator
+from wav2sem_lipsync.operators.scene_task import task_from_settings
 
 TIMER = SimpleNamespace(type="TIMER", value="NOTHING")
 ESC = SimpleNamespace(type="ESC", value="PRESS")
@@ -23,20 +27,26 @@ MOUSE = SimpleNamespace(type="MOUSEMOVE", value="NOTHING")
 
 
 @pytest.fixture(autouse=True)
-def no_job_left() -> Iterator[None]:
+def no_run_left() -> Iterator[None]:
     yield
-    job.finish()
+    run.finish()
 
 
-class Button:
+class Button(RunOperator):
     """The operator as a window drives it: its own methods on a plain object, since background Blender runs no modal."""
-
-    _timer = None
 
     def __init__(self, work: Callable[..., Any] | None = None) -> None:
         self.reports: list[tuple[set[str], str]] = []
-        self._task = generate_lipsync.task_from_settings(bpy.context)
-        self.running = job.start(work or self._task.compute)
+        self._work = work
+        self._begin(bpy.context)
+        assert not self._run.advance(), "it is prepared"
+
+    def items(self, context: bpy.types.Context) -> list[Item]:
+        (item,) = LIPSYNC_OT_generate.items(SimpleNamespace(), context)
+        if self._work is None:
+            return [item]
+        task = SimpleNamespace(compute=self._work)
+        return [Item(item.label, lambda: task)]
 
     def report(self, level: set[str], message: str) -> None:
         self.reports.append((level, message))
@@ -48,11 +58,14 @@ class Button:
             if result & {"FINISHED", "CANCELLED"}:
                 return result
             time.sleep(0.005)
-        raise AssertionError("the job did not end")
+        raise AssertionError("the run did not end")
 
 
-for _name in ("modal", "cancel", "_write", "_failed", "_tell", "_show", "_stop"):
-    setattr(Button, _name, LIPSYNC_OT_generate.__dict__[_name])
+def wait_for_the_worker(button: Button) -> None:
+    button.modal(bpy.context, TIMER)
+    for thread in threading.enumerate():
+        if thread.name == "lip sync":
+            thread.join(30)
 
 
 def state() -> Any:
@@ -66,7 +79,7 @@ def test_modal_run_to_the_end(settings: Any) -> None:
     assert head.data.shape_keys.animation_data.action
     assert button.reports[0][0] == {"INFO"}
     assert not state().running
-    assert job.current() is None
+    assert run.current() is None
 
 
 def waits(progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> None:
@@ -115,7 +128,7 @@ def test_only_one_job_at_a_time(settings: Any) -> None:
 
 def test_real_computation_stops_when_asked(settings: Any) -> None:
     made_up_head()
-    task = generate_lipsync.task_from_settings(bpy.context)
+    task = task_from_settings(bpy.context)
     stages: list[str] = []
     with pytest.raises(Cancelled):
         task.compute(lambda _, stage: stages.append(stage), lambda: len(stages) >= 2)
@@ -125,7 +138,7 @@ def test_real_computation_stops_when_asked(settings: Any) -> None:
 def test_progress_rises_and_names_its_stages(settings: Any) -> None:
     made_up_head()
     seen: list[tuple[float, str]] = []
-    generate_lipsync.task_from_settings(bpy.context).compute(lambda *now: seen.append(now), lambda: False)
+    task_from_settings(bpy.context).compute(lambda *now: seen.append(now), lambda: False)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions)
     assert fractions[-1] <= 1
@@ -136,7 +149,7 @@ def test_progress_rises_and_names_its_stages(settings: Any) -> None:
 def test_head_that_changed_meanwhile(change: str, settings: Any) -> None:
     head = made_up_head()
     button = Button()
-    button.running.join(30)
+    wait_for_the_worker(button)
     if change == "deleted":
         bpy.data.objects.remove(head)
     elif change == "edited":
@@ -181,7 +194,8 @@ def test_time_left_counts_from_where_progress_is_steady() -> None:
             step.wait(5)
             step.clear()
 
-    running = job.start(work, steady_from=0.2)
+    running = Job(work, steady_from=0.2)
+    running.start()
     left = []
     for fraction in (0.0, 0.1, 0.2, 0.6):
         while running.progress != fraction or running.stage != "Working":
@@ -196,7 +210,8 @@ def test_time_left_counts_from_where_progress_is_steady() -> None:
 
 def test_worker_runs_beside_the_main_thread() -> None:
     seen = []
-    running = job.start(lambda progress, cancelled: seen.append(threading.current_thread()))
+    running = Job(lambda progress, cancelled: seen.append(threading.current_thread()))
+    running.start()
     running.join(5)
     assert seen[0] is not threading.main_thread()
 
@@ -205,11 +220,21 @@ def test_unregister_stops_a_running_job(settings: Any) -> None:
     import wav2sem_lipsync
 
     made_up_head()
-    running = Button(waits).running
+    button = Button(waits)
+    button.modal(bpy.context, TIMER)
     wav2sem_lipsync.unregister()
     try:
-        assert running.poll()
-        with pytest.raises(Cancelled):
-            running.result()
+        assert run.current() is None
+        assert not any(thread.name == "lip sync" for thread in threading.enumerate())
     finally:
         wav2sem_lipsync.register()
+
+
+def test_a_cancel_that_comes_after_the_network_still_changes_nothing(settings: Any) -> None:
+    made_up_head()
+    before = fingerprint()
+    button = Button()
+    wait_for_the_worker(button)
+    button.modal(bpy.context, ESC)
+    assert button.until_done() == {"CANCELLED"}
+    assert fingerprint() == before

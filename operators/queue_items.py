@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filling the queue, and its entries as items of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+import bpy
+
+from ..inference import AudioError, MeshError
+from . import audio_source, model_list
+from .lipsync_task import Task
+from .pairing import paired
+from .properties import settings_of
+from .queue_properties import LipSyncQueueEntry, queue_of
+from .readiness import selected_strips
+from .run import Item
+from .scene_task import task_of
+
+
+def add(scene: bpy.types.Scene, head: bpy.types.Object, strips: Sequence[Any] = ()) -> LipSyncQueueEntry:
+    """A new entry at the end: `head` says `strips` of the sequencer, or without any the scene's present speech."""
+    queue, settings = queue_of(scene), settings_of(scene)
+    entry = queue.entries.add()
+    entry.key, entry.head = uuid4().hex, head
+    entry.style_name = model_list.chosen_style(settings) or ""
+    entry.source = "STRIP" if strips else settings.source
+    if entry.source == "STRIP":
+        spoken = strips or audio_source.find_strips(scene, settings.strip)
+        entry.strip = "\n".join(strip.name for strip in spoken)
+    entry.audio_path, entry.sound, entry.start_frame = settings.audio_path, settings.sound, settings.start_frame
+    queue.active = len(queue.entries) - 1
+    return entry
+
+
+def add_heads(context: bpy.types.Context, heads: Sequence[bpy.types.Object]) -> list[LipSyncQueueEntry]:
+    """The entries of `heads`, new ones for those that have none.
+
+    Heads that are new get the strips that are selected in the sequencer, by name and then in order of time where the
+    counts fit; the others get the scene's present speech.
+    """
+    scene = context.scene
+    known = {entry.head for entry in queue_of(scene).entries}
+    new = [head for head in heads if head not in known]
+    strips = selected_strips(scene)
+    pairs = paired([head.name for head in new], [_heard_name(strip) for strip in strips])
+    for i, head in enumerate(new):
+        add(scene, head, [strips[pairs[i]]] if i in pairs else ())
+    return [entry for entry in queue_of(scene).entries if entry.head in heads]
+
+
+def items_of(context: bpy.types.Context, entries: Sequence[LipSyncQueueEntry]) -> list[Item]:
+    """Items of a run that generates `entries`, whose status is set back to waiting."""
+    scene = context.scene
+    heads = [entry.head for entry in entries]
+    items = []
+    for entry in entries:
+        entry.status, entry.sentence = "WAITING", ""
+        several = heads.count(entry.head) > 1
+        items.append(_item(scene.name, entry.key, entry.head.name if entry.head else "No head", several))
+    return items
+
+
+def _item(scene: str, key: str, label: str, several: bool) -> Item:
+    return Item(label, lambda: _prepare(scene, key, several), lambda item: _ended(scene, key, item), key)
+
+
+def _prepare(scene_name: str, key: str, several: bool) -> Task:
+    """The bake of an entry; a head with `several` entries gets strips, so that one line does not replace another."""
+    scene, entry = _entry(scene_name, key)
+    if scene is None or entry is None:
+        raise MeshError("It was taken from the queue before its turn came.")
+    if entry.source == "STRIP":
+        editor = scene.sequence_editor
+        names = entry.strip_names
+        strips = [strip for strip in editor.strips_all if strip.name in names] if editor else []
+        if len(strips) < len(names):
+            raise AudioError(f"The strip “{entry.speech}” is not in the sequencer any more; choose another one.")
+        source = audio_source.from_strips(strips, scene.render.fps / scene.render.fps_base)
+    else:
+        source = audio_source.from_settings(entry, scene)
+    if entry.head is not None and entry.head.name not in scene.objects:
+        raise MeshError(f"“{entry.head.name}” is not in the scene “{scene.name}”.")
+    changes = {"style": entry.style_name or None, "start_frame": entry.start_frame}
+    if several:
+        changes["destination"] = "NLA"
+    return task_of(bpy.context, scene, entry.head, source, **changes)
+
+
+def _ended(scene: str, key: str, item: Item) -> None:
+    _, entry = _entry(scene, key)
+    if entry is None:
+        return
+    if item.report is not None:
+        entry.status, entry.sentence = "DONE", item.report.sentence
+    elif item.error is not None and not item.cancelled:
+        entry.status, entry.sentence = "FAILED", str(item.error)
+
+
+def _entry(scene_name: str, key: str) -> tuple[bpy.types.Scene | None, LipSyncQueueEntry | None]:
+    """Scene and entry, looked up anew: either may be gone, and undo makes every reference invalid."""
+    scene = bpy.data.scenes.get(scene_name)
+    entries = queue_of(scene).entries if scene else ()
+    return scene, next((entry for entry in entries if entry.key == key), None)
+
+
+def _heard_name(strip: Any) -> str:
+    return f"{strip.name} {strip.sound.name if strip.sound else ''}"
