@@ -110,6 +110,12 @@ _pending: set[int] = set()  # session ids of Actions with sliders that changed
 
 
 @persistent
+def _after_load(*_: object) -> None:
+    """Forget the update that opening a file made of everything in it: nobody has changed a slider."""
+    _pending.clear()
+
+
+@persistent
 def _after_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """Notice that an Action that animates sliders was edited; no more, since data may not be written here."""
     for update in depsgraph.updates:
@@ -146,6 +152,7 @@ def refresh_pending() -> None:
 def register() -> None:
     """Listen to sliders and to their animation."""
     face_properties.on_change.append(_on_change)
+    bpy.app.handlers.load_post.append(_after_load)
     bpy.app.handlers.depsgraph_update_post.append(_after_update)
 
 
@@ -154,4 +161,5 @@ def unregister() -> None:
     if bpy.app.timers.is_registered(refresh_pending):
         bpy.app.timers.unregister(refresh_pending)
     bpy.app.handlers.depsgraph_update_post.remove(_after_update)
+    bpy.app.handlers.load_post.remove(_after_load)
     face_properties.on_change.remove(_on_change)

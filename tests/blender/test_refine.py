@@ -236,6 +236,19 @@ def test_refreshing_again_writes_nothing_and_wakes_nobody(head: bpy.types.Object
     assert keys_of(head) == before
 
 
+def test_opening_a_file_changes_nothing(head: bpy.types.Object, tmp_path: Path) -> None:
+    name = head.name
+    animate(head, "strength", (1, 0.5), (60, 1.0))
+    bpy.context.view_layer.update()
+    refine.refresh_pending()
+    save_and_open(tmp_path / "saved.blend")
+    bpy.context.view_layer.update()
+    assert not refine.pending()
+    animate(bpy.data.objects[name], "jaw", (1, 0.5))
+    bpy.context.view_layer.update()
+    assert refine.pending()
+
+
 def test_a_preset_leaves_what_is_animated(head: bpy.types.Object) -> None:
     animate(head, "strength", (1, 0.5), (60, 0.5))
     bpy.ops.wav2sem.refine_preset(preset="CARTOON")
@@ -351,7 +364,7 @@ def test_stored_weights_are_the_networks_within_a_65535th(settings: Any, toy_fol
     assert (facts.start_frame, facts.fps, facts.tolerance) == (1.0, 24.0, 0.0)
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04" + bytes(50)])
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"PK\x03\x04" + bytes(50)], ids=("empty", "text", "zip"))
 def test_damaged_data_is_one_sentence_and_no_key_is_lost(head: bpy.types.Object, data: bytes) -> None:
     before = keys_of(head)
     refine.bakes_of(head)[0].action[ids.RAW] = data
