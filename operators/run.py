@@ -36,6 +36,11 @@ class Item:
     error: LipSyncError | None = None
 
     @property
+    def over(self) -> bool:
+        """Whether its turn has come and gone."""
+        return self.report is not None or self.error is not None
+
+    @property
     def cancelled(self) -> bool:
         """Whether it ended because the user wanted so."""
         return isinstance(self.error, Cancelled)
@@ -87,7 +92,8 @@ class Run:
     @property
     def progress(self) -> float:
         """Part of the whole run that is done, 0…1."""
-        return min(1.0, (self._index + (self._job.progress if self._job else 0.0)) / max(1, len(self.items)))
+        over = sum(item.over for item in self.items)
+        return (over + (self._job.progress if self._job else 0.0)) / max(1, len(self.items))
 
     @property
     def stage(self) -> str:

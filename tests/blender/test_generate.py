@@ -19,7 +19,7 @@ from heads import (
     motion_of,
     weights_at,
 )
-from wav2sem_lipsync.operators import generate_lipsync
+from wav2sem_lipsync.operators import scene_task
 from wav2sem_lipsync.operators.properties import job_state
 
 EXACT = 2e-5  # metres
@@ -171,7 +171,7 @@ def test_a_device_that_is_not_there_is_named_and_the_cpu_used(
     settings: Any, toy_folder: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = made_up_head()
-    monkeypatch.setattr(generate_lipsync, "device", lambda context: "DIRECTML")
+    monkeypatch.setattr(scene_task, "device", lambda context: "DIRECTML")
     assert generate() == {"FINISHED"}
     assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
     assert "DIRECTML cannot be used" in job_state(bpy.context).details
