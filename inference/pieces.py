@@ -99,7 +99,7 @@ def place_values(
         inside = slice(*np.searchsorted(frames, (piece.frames[0] - 1e-6, piece.frames[-1] + 1e-6)))
         position = (piece.second_at(frames[inside]) - piece.second) * rate
         said = _rows(values[piece.first : piece.first + piece.count], position)
-        said = said * _ease(frames[inside], piece, pieces, SETTLE * fps)[:, None]
+        said = said * _ease(frames[inside], piece, pieces, fps)[:, None]
         taken = covered[inside][:, None]
         placed[inside] = np.where(taken, np.maximum(placed[inside], said), said)
         covered[inside] = True
@@ -137,7 +137,7 @@ def laid(piece: Piece, stretch: Stretch) -> Piece | None:
     if last - first < _SHORTEST:
         return None
     near = 1 / piece.rate  # seconds: strips end on frames, sounds do not
-    begin, end = piece.second, piece.second + piece.count / piece.rate
+    begin, end = piece.second, piece.second + (piece.count - 1) / piece.rate
     first = begin if first - piece.heard[0] < near else first
     last = end if piece.heard[1] - last < near and end > piece.heard[1] + near else last
     inner = [second for second in stretch.seconds[1:-1] if first < second < last]
@@ -222,14 +222,14 @@ def _along(values: Any, known: Sequence[float], wanted: Sequence[float]) -> Any:
     return y[i] + (values - x[i]) / (x[i + 1] - x[i]) * (y[i + 1] - y[i])
 
 
-def _ease(frames: np.ndarray, piece: Piece, pieces: Sequence[Piece], reach: float) -> np.ndarray:
+def _ease(frames: np.ndarray, piece: Piece, pieces: Sequence[Piece], fps: float) -> np.ndarray:
     """Factor (n,) that lets a piece come and go softly where it begins or ends while another one speaks."""
     factor = np.ones(len(frames), np.float32)
     begin, end = piece.frames[0], piece.frames[-1]
-    reach = min(reach, end - begin)
-    if any(other.frames[0] < begin < other.frames[-1] for other in pieces):
+    reach, touch = min(SETTLE * fps, end - begin), fps / piece.rate
+    if any(other.frames[0] < begin < other.frames[-1] - touch for other in pieces):
         factor *= _rise((frames - begin) / reach)
-    if any(other.frames[0] < end < other.frames[-1] for other in pieces):
+    if any(other.frames[0] + touch < end < other.frames[-1] for other in pieces):
         factor *= _rise((end - frames) / reach)
     return factor
 

@@ -117,7 +117,8 @@ def _cut(group: Sequence[Take], first: int, count: int, rate: float, fps: float)
     pieces = []
     for i, take in enumerate(group):
         shift = take.second - begins[i]  # from seconds of the group to seconds of the file
-        pieces.append(_piece(take, take.stretches[0], first, edges[i], edges[i + 1], edges[i] / rate + shift, rate))
+        last = min(edges[i + 1] + 1, count)  # neighbours share a row, so that nothing is lost between two
+        pieces.append(_piece(take, take.stretches[0], first, edges[i], last, edges[i] / rate + shift, rate))
     return [piece for piece in pieces if piece is not None]
 
 

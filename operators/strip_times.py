@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..inference import AudioError
 from ..inference.pieces import Stretch
 from .retiming import content_map, is_retimed, last_share
 
@@ -42,12 +41,11 @@ def heard_of(strip: Any, fps: float, duration: float) -> tuple[Stretch, ...]:
     """What is heard of a sound strip whose file lasts `duration` (seconds), in a scene of `fps` (Hz).
 
     One stretch, or several where retiming freezes the sound; none when the handles, or those of a meta strip around
-    it, leave nothing. Raises AudioError for retiming that cannot be followed.
+    it, leave nothing. Raises AudioError for retiming that cannot be followed; that of a meta strip is not visible to
+    Python, and ignored.
     """
     first, left, right = times_of(strip, fps)
     for meta in _metas(strip):
-        if is_retimed(meta):
-            raise AudioError(f"The meta strip “{meta.name}” around “{strip.name}” is retimed; reset its retiming.")
         begin, end = span_of(meta)
         left, right = max(left, begin), min(right, end)
     if not is_retimed(strip):

