@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from ..operators import ids
+from ..operators import ids, retime
 from ..operators.properties import job_state, settings_of
 from ..operators.readiness import disabled_reason, heads_to_speak, strips_line, target_key, target_object
 from .layout import LipSyncPanel, wrapped
@@ -34,6 +34,7 @@ class LIPSYNC_PT_speech(LipSyncPanel, bpy.types.Panel):
             _draw_progress(self.layout, state)
         else:
             _draw_button(self.layout, context)
+        _draw_retime(self.layout, context)
 
 
 def _draw_speech(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Any) -> None:
@@ -82,6 +83,12 @@ def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
         wrapped(layout, context, reason, "INFO")
     else:
         _draw_message(layout, context, job_state(context))
+
+
+def _draw_retime(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """Only for heads whose speech has strips; it tells the reason where one cannot be followed."""
+    if retime.is_offered(context):
+        layout.operator(ids.RETIME, icon="TIME")
 
 
 def _draw_progress(layout: bpy.types.UILayout, state: Any) -> None:
