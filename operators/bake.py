@@ -12,8 +12,12 @@ import bpy
 
 from ..inference import MeshError
 from ..inference.pieces import Piece, to_plain
-from . import destinations, id_bytes, ids, shape_keys, sound, target_mesh, verify
+from . import destinations, id_bytes, ids, shape_keys, sound, target_mesh, verify, vertex_cache
+from .destinations import Written
 from .lipsync_task import Result, Task
+from .playing import played_names
+
+_EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Report:
     speech_seconds: float
     compute_seconds: float
     write_seconds: float
+    cache: str = ""
 
 
 def write(task: Task, result: Result) -> Report:
@@ -40,48 +45,76 @@ def write(task: Task, result: Result) -> Report:
     scene = bpy.data.scenes.get(task.scene)
     if scene is None:
         raise MeshError(f"The scene “{task.scene}” was deleted while the speech was being analysed.")
-    _check_keys(obj, task)
+    _check_keys(obj, task, result)
+    off = ""
     with ExitStack() as undo:
-        if task.new_keys:
-            columns = [result.motion.names.index(name) for name in task.new_keys]
-            assert task.target.fit is not None
-            shape_keys.add_keys(obj, task.new_keys, result.motion.basis[columns], task.target.fit, undo)
+        before = played_names(obj.data.shape_keys)
         pieces = sound.place(scene, task.source, result.pieces, undo)
-        written = destinations.write(
-            obj.data.shape_keys,
-            result.curves,
-            f"{obj.name} Lip Sync",
-            task.options.destination,
-            _about(task, pieces),
-            undo,
-            task.options.keep_edits,
-        )
-        id_bytes.store(bpy.data.actions[written.action, None], ids.RAW, result.raw)
+        if result.baked.cache is None:
+            off = vertex_cache.switch_off(obj, undo)
+            written = _animate(obj, task, result, pieces, undo)
+        else:
+            written = _play_cache(obj, task, result, undo)
+        if obj.data.shape_keys:
+            shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         first, last = result.curves.frame_range
         sound.play_in_sync(scene, last, undo)
         undo.pop_all()
+    if result.baked.cache is not None:
+        result.baked.cache.keep()
     seconds = perf_counter() - began
-    problem = verify.problem(scene, obj, result.curves)
+    problem = verify.problem(scene, obj)
     return Report(
         sentence=_sentence(obj, result, problem),
-        notes=_notes(task, written, (sound.elsewhere(scene), result.device_note)),
+        notes=_notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note)),
         moves=not problem,
         object=obj.name,
         action=written.action,
         first_frame=first,
         last_frame=last,
-        keys=result.curves.key_count,
+        keys=0 if result.baked.cache else result.curves.key_count,
         speech_seconds=round(result.speech_seconds, 3),
         compute_seconds=round(result.compute_seconds, 3),
         write_seconds=round(seconds, 3),
+        cache=str(result.baked.cache.path) if result.baked.cache else "",
     )
 
 
-def _check_keys(obj: bpy.types.Object, task: Task) -> None:
+def _animate(obj: bpy.types.Object, task: Task, result: Result, pieces: tuple[Piece, ...], undo: ExitStack) -> Written:
+    """Shape keys and their animation."""
+    if result.baked.new_keys:
+        assert task.target.fit is not None
+        limits = _EXACT_LIMITS if task.prefix else (0.0, 1.0)
+        shape_keys.add_keys(obj, result.baked.new_keys, result.baked.shapes, task.target.fit, undo, limits)
+    written = destinations.write(
+        obj.data.shape_keys,
+        result.curves,
+        f"{obj.name} Lip Sync",
+        task.options.destination,
+        _about(task, pieces),
+        undo,
+        task.options.keep_edits,
+    )
+    id_bytes.store(bpy.data.actions[written.action, None], ids.RAW, result.baked.raw)
+    return written
+
+
+def _play_cache(obj: bpy.types.Object, task: Task, result: Result, undo: ExitStack) -> Written:
+    """The modifier instead of an animation."""
+    assert task.plan is not None and result.baked.cache is not None
+    undo.callback(result.baked.cache.delete)
+    first, last = result.curves.frame_range
+    replaced = destinations.withdraw(obj.data.shape_keys, first, last, undo)
+    modifier = vertex_cache.attach(obj, result.baked.cache.path, task.plan, undo)
+    return Written("", f"modifier “{modifier.name}”", replaced)
+
+
+def _check_keys(obj: bpy.types.Object, task: Task, result: Result) -> None:
     """Shape keys may have come or gone while the network ran."""
     blocks = obj.data.shape_keys.key_blocks if obj.data.shape_keys else {}
-    wanted = {channel.key for channel in task.channels} - set(task.new_keys)
-    if not wanted <= set(blocks.keys()) or set(task.new_keys) & set(blocks.keys()):
+    new = set(result.baked.new_keys)
+    wanted = {channel.key for channel in task.channels} - new
+    if not wanted <= set(blocks.keys()) or new & set(blocks.keys()):
         raise MeshError(f"The shape keys of “{obj.name}” changed while its speech was being analysed; generate again.")
 
 
@@ -105,12 +138,19 @@ def _about(task: Task, pieces: tuple[Piece, ...]) -> str:
 def _sentence(obj: bpy.types.Object, result: Result, problem: str) -> str:
     if problem:
         return problem
+    if result.baked.cache is not None:
+        return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s from a vertex cache."
     keys = f"{result.curves.key_count} keys on {len(result.curves.names)} shape keys"
     return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 
-def _notes(task: Task, written: destinations.Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:
-    notes = [f"Action “{written.action}”" + ("" if written.place == "action" else f" in the {written.place}") + "."]
+def _off(cache: str) -> str:
+    return f"The vertex cache “{cache}” of an earlier bake is switched off." if cache else ""
+
+
+def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:
+    place = "" if written.place == "action" else f" in the {written.place}"
+    notes = [f"Action “{written.action}”{place}." if written.action else f"Played by the {written.place}."]
     if written.replaced:
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
     if written.edited:

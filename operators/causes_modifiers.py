@@ -38,7 +38,7 @@ def our_cache(face: Face) -> Iterator[Cause]:
     wrong = {
         name: value
         for name, value in (vertex_cache.PLAYING | {"frame_start": file.start}).items()
-        if getattr(cache, name) != value
+        if vertex_cache.setting(cache, name) != value
     }
     if wrong:
         clause = f"its modifier “{cache.name}” is set otherwise than the lip sync needs; set it right"

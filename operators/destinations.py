@@ -87,6 +87,29 @@ def write(
     return Written(action.name, place, replaced, covered, edited=edited)
 
 
+def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
+    """Let no lip sync play on `keys` in the frames `first` to `last`; returns the action that is kept, "" for none.
+
+    Actions of earlier bakes are kept, and in an action of the user's our curves are muted.
+    """
+    data = keys.animation_data if keys is not None else None
+    if data is None:
+        return ""
+    replaced = nla_strips.clear(data, first, last, undo)
+    action = data.action
+    if action is not None and is_ours(action):
+        replaced = nla_strips.keep(action, undo)
+        _assign(data, None, None, undo)
+    elif action is not None and ids.GUEST in action:
+        brought = animation.stored_curves(action)
+        for path, fcurve in keyframes.curves_of(keyframes.bag_of(action, data.action_slot)).items():
+            if any(path == keyframes.value_path(name) for name in brought):
+                undo.callback(setattr, fcurve, "mute", fcurve.mute)
+                fcurve.mute = True
+                replaced = action.name
+    return replaced
+
+
 def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitStack, keep_edits: bool) -> Written:
     """Put `curves` into the slot of the assigned Action; shape keys that the user animates there stay his."""
     data = keys.animation_data
@@ -105,6 +128,12 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         action[ids.GUEST] = True
     before = Bake(keys, action, slot)
     move, rate = _moved(before, about, curves.fps) if ids.WRITTEN in action else (None, 1.0)
+    others = animation.stored_curves(action).keys().isdisjoint(curves.names)
+    if others and keep_edits and ids.WRITTEN in action and animation.hand_edits(before):
+        raise LipSyncError(
+            f"The lip sync in “{action.name}” was edited by hand on other shape keys than the new one has; choose Drop "
+            "for hand edits, or push that action down."
+        )
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
     brought = animation.stored_curves(action)
@@ -159,10 +188,10 @@ def _origin(keys: bpy.types.Key, curves: CurveSet, to_nla: bool) -> Bake | None:
         replaced = bake.action in crossed if bake.strip is not None else bake.action == keys.animation_data.action
         if replaced and is_ours(bake.action) and ids.WRITTEN in bake.action and begin <= last and end >= first:
             try:
-                animation.stored_curves(bake.action)
+                if animation.stored_curves(bake.action).keys() & set(curves.names):  # else its edits mean other shapes
+                    return bake
             except DamagedData:
                 continue
-            return bake
     return None
 
 

@@ -16,6 +16,7 @@ from ..inference import (
     CurveSet,
     FaceMotion,
     LipSyncModel,
+    MeshError,
     ModelPackage,
     Speech,
     arkit_view,
@@ -23,12 +24,13 @@ from ..inference import (
 )
 from ..inference.pieces import Piece, duration
 from ..inference.takes import listen
-from . import face_properties, shaping, stored_result, target_mesh
+from . import bake_modes, face_properties, shape_keys, target_mesh, vertex_cache
 from .arkit_names import Channel
 from .audio_source import AudioSource
+from .bake_modes import Baked
 from .job import Progress
 from .shaping import Sliders
-from .stored_result import Facts, StoredResult
+from .stored_result import Facts
 from .target_mesh import TargetMesh
 
 READING, LOADING, RUNNING = 0.03, 0.06, 0.97  # fractions of the whole at which the stages end
@@ -39,7 +41,8 @@ class Options:
     """How to bake: start frame (scene frames, may lie between two), tolerance in weight (0: every key).
 
     destination: ACTION, SLOT or NLA. keep_edits: whether hand edits of the bake that loses its place are taken over.
-    threads: how many the model runs on, 0 for one per core.
+    mode: ARKIT, EXACT or CACHE. exact_tolerance: metres of a life-size head. cache_folder: where a vertex cache goes,
+    None for beside the .blend. threads: how many the model runs on, 0 for one per core.
     """
 
     start_frame: float = 1.0
@@ -49,30 +52,38 @@ class Options:
     style: str | None = None
     device: str = "CPU"
     threads: int = 0
+    mode: str = bake_modes.ARKIT
+    exact_tolerance: float = 1e-4
+    cache_folder: Path | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """Face motion, with the curves for the mesh's keys and how long it took (seconds).
+    """Face motion, what was made of it, and how long it took (seconds).
 
-    raw: the motion as it is stored with the Action, from which the curves are made; pieces: where its rows belong.
-    device_note: one sentence when the model ran elsewhere than asked, else None.
+    pieces: where the rows of the motion belong. device_note: one sentence when the model ran elsewhere than asked,
+    else None.
     """
 
     motion: FaceMotion
-    raw: bytes
+    baked: Baked
     pieces: tuple[Piece, ...]
-    curves: CurveSet
     speech_seconds: float
     compute_seconds: float
     device_note: str | None
 
+    @property
+    def curves(self) -> CurveSet:
+        """The curves of shape keys, or of what a vertex cache holds."""
+        return self.baked.curves
+
 
 @dataclass(frozen=True)
 class Task:
-    """One bake, fully described without bpy; `fps` of the scene (Hz), `new_keys` to be made on the mesh.
+    """One bake, fully described without bpy; `fps` of the scene (Hz).
 
-    sliders: what the head is set to.
+    channels, new_keys: the ARKit keys that are driven, and those of them that are to be made on the mesh.
+    sliders: what the head is set to. prefix: how exact keys are called. plan: for a vertex cache.
     """
 
     target: TargetMesh
@@ -84,6 +95,8 @@ class Task:
     channels: tuple[Channel, ...]
     new_keys: tuple[str, ...]
     sliders: Sliders = field(default_factory=Sliders)
+    prefix: str = ""
+    plan: vertex_cache.Plan | None = None
 
     @property
     def facts(self) -> Facts:
@@ -117,12 +130,25 @@ class Task:
         if motion.kind == "vertices":
             motion = arkit_view(motion).motion
         facts = replace(self.facts, pieces=spoken.pieces)
-        raw = stored_result.packed(StoredResult(motion, self.channels))
-        # From what is stored and not from what is at hand, so that Refine makes the same curves of it.
-        curves = shaping.shape(stored_result.unpacked(raw), facts, self.sliders)
-        _stop_if(cancelled)
+
+        def tick(part: float) -> None:
+            _stop_if(cancelled)
+            progress(RUNNING + (1 - RUNNING) * part, "Writing the vertex cache" if self.plan else "Making keys")
+
+        baked = self._bake(motion, facts, tick)
         seconds = duration(spoken.pieces)
-        return Result(motion, raw, spoken.pieces, curves, seconds, perf_counter() - began, model.encoder.note)
+        return Result(motion, baked, spoken.pieces, seconds, perf_counter() - began, model.encoder.note)
+
+    def _bake(self, motion: FaceMotion, facts: Facts, tick: Callable[[float], None]) -> Baked:
+        """What the mode makes of `motion`."""
+        tick(0.0)
+        if self.plan is not None:
+            assert self.target.fit is not None
+            return bake_modes.cached_vertices(motion, self.plan, self.target.fit, facts, self.sliders, tick)
+        elif self.prefix:
+            tolerance = self.options.exact_tolerance
+            return bake_modes.exact_shapes(motion, self.prefix, tolerance, facts, self.sliders, tick)
+        return bake_modes.arkit_keys(motion, self.channels, self.new_keys, facts, self.sliders)
 
 
 def prepare(
@@ -130,11 +156,24 @@ def prepare(
 ) -> Task:
     """Check everything that can be checked beforehand; raises LipSyncError with one sentence."""
     target = target_mesh.read_target(obj)
-    channels, new_keys = target.bind(blendshape_names(package))
+    names = blendshape_names(package)
     fps = scene.render.fps / scene.render.fps_base
     assert obj is not None
     sliders = face_properties.snapshot(obj, scene)
-    return Task(target, source, package, options, scene.name, fps, channels, new_keys, sliders)
+    if options.mode == bake_modes.ARKIT:
+        channels, new_keys = target.bind(names)
+        return Task(target, source, package, options, scene.name, fps, channels, new_keys, sliders)
+    task = Task(target, source, package, options, scene.name, fps, (), (), sliders)
+    if target.fit is None:
+        raise MeshError(f"“{obj.name}” is no FLAME head, and only these can be baked exactly; choose ARKit Keys.")
+    if options.mode == bake_modes.CACHE:
+        return replace(task, plan=vertex_cache.plan(obj, options.cache_folder))
+    if not target.can_create:
+        raise MeshError(
+            f"“{obj.name}” is a library override, which takes no new shape keys; choose ARKit Keys, or make the mesh "
+            "local."
+        )
+    return replace(task, prefix=shape_keys.free_prefix(obj.data.shape_keys))
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

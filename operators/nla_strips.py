@@ -32,22 +32,28 @@ def in_the_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.
 def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
     """Put `action` into our track, in place of earlier bakes where they overlap; returns what it replaced."""
     first, last = action.frame_range
-    replaced = ""
-    crossed = in_the_way(data, first, last)
+    replaced = clear(data, first, last, undo)
     track = track_of(data)
     if track is None:
         track = data.nla_tracks.new()
         undo.callback(data.nla_tracks.remove, track)
         track.name = ids.TRACK
-    for strip in crossed:
-        replaced = keep(strip.action, undo)
-        undo.callback(_restore, track, strip.action, strip.action_slot, strip.frame_start)
-        track.strips.remove(strip)
     strip = track.strips.new(action.name, int(first), action)
     undo.callback(track.strips.remove, strip)
     strip.action_slot = slot
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
     strip.extrapolation = "HOLD"
+    return replaced
+
+
+def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) -> str:
+    """Take away strips of earlier bakes that touch the frames `first` to `last`; returns the last one, "" for none."""
+    track, replaced = track_of(data), ""
+    for strip in in_the_way(data, first, last):
+        assert track is not None
+        replaced = keep(strip.action, undo)
+        undo.callback(_restore, track, strip.action, strip.action_slot, strip.frame_start)
+        track.strips.remove(strip)
     return replaced
 
 

@@ -71,8 +71,8 @@ def spare_parts(keys: bpy.types.Key) -> list[Part]:
 
 
 def played_names(keys: bpy.types.Key | None) -> frozenset[str]:
-    """Shape keys that lip sync animates, as far as it has a place."""
-    return frozenset(name for part in parts_of(keys) for name in part.curves)
+    """Shape keys that lip sync animates, as far as it has a place and its curves are not muted."""
+    return frozenset(name for part in parts_of(keys) for name, curve in part.curves.items() if not curve.mute)
 
 
 def curves_in(action: bpy.types.Action, slot: Any) -> Iterator[bpy.types.FCurve]:

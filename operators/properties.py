@@ -9,11 +9,13 @@ from bpy.props import (
     CollectionProperty,
     EnumProperty,
     FloatProperty,
+    IntProperty,
     PointerProperty,
     StringProperty,
 )
 
 from . import ids
+from .bake_modes import MODES
 from .model_list import model_items, remembered, style_items
 
 SOURCES = (
@@ -85,6 +87,17 @@ class LipSyncSettings(bpy.types.PropertyGroup):
     start_frame: FloatProperty(
         name="Start Frame", default=1.0, precision=1, step=100, description="Frame at which the speech begins"
     )
+    mode: EnumProperty(name="Mode", items=MODES, description="What the speech is baked to")
+    exact_tolerance: FloatProperty(
+        name="Within (mm)",
+        default=0.1,
+        min=0.001,
+        max=5.0,
+        soft_max=1.0,
+        precision=3,
+        step=1,
+        description="Largest distance of a vertex to where the model puts it, in millimetres of a life-size head",
+    )
     keys: EnumProperty(name="Keys", items=KEYS, description="How many keys are written")
     tolerance: FloatProperty(
         name="Tolerance",
@@ -115,6 +128,7 @@ class LipSyncJob(bpy.types.PropertyGroup):
     """State of the running job and words about the last one; written by operators, read by panels."""
 
     running: BoolProperty()
+    item: StringProperty()  # key of the queue's entry that is generated, "" if it is none
     progress: FloatProperty(min=0.0, max=1.0)
     stage: StringProperty()
     seconds_left: FloatProperty(default=-1.0)
@@ -128,6 +142,8 @@ class LipSyncJob(bpy.types.PropertyGroup):
     target_key: StringProperty()  # which mesh the next two describe
     target_line: StringProperty()
     target_usable: BoolProperty()
+    edits_line: StringProperty()  # what was edited by hand, and how many keys that are
+    edited_keys: IntProperty()
 
 
 def settings_of(scene: bpy.types.Scene) -> LipSyncSettings:

@@ -39,6 +39,8 @@ def task_of(
         keep_edits=settings.hand_edits == "KEEP",
         style=model_list.chosen_style(settings),
         device=device(context),
+        mode=settings.mode,
+        exact_tolerance=1e-3 * settings.exact_tolerance,
     )
     package = model_list.find(context, settings.model)
     return lipsync_task.prepare(scene, head, source, package, replace(options, **changes))

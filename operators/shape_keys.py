@@ -1,22 +1,58 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Adding ARKit shape keys to a FLAME-topology mesh; keys that exist are never touched."""
+"""Adding shape keys to a FLAME-topology mesh; keys that exist are never reshaped.
+
+Exact keys are numbered in sets, “Lip Sync 1-00” and so on: actions of earlier bakes, which are kept, go on to animate
+the shapes that they were made for. Who no longer wants an earlier bake deletes its action and its set.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 import bpy
 import numpy as np
 
 from ..inference import MeshFit
+from . import ids
+from .nla_strips import is_ours
 from .target_mesh import basis_coordinates
 
+_SET = re.compile(rf"{re.escape(ids.TRACK)} (\d+)-\d+")
 
-def add_keys(obj: bpy.types.Object, names: Sequence[str], deltas: np.ndarray, fit: MeshFit, undo: ExitStack) -> None:
+
+def free_prefix(keys: bpy.types.Key | None) -> str:
+    """How a new set of exact keys is called: a number that no key has and no lip sync of this file refers to."""
+    taken = {0}
+    for name in keys.key_blocks.keys() if keys else ():
+        taken.update(int(number) for number in _SET.findall(name))
+    for action in filter(is_ours, bpy.data.actions):
+        bags = (bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags)
+        for curve in (curve for bag in bags for curve in bag.fcurves):
+            taken.update(int(number) for number in _SET.findall(curve.data_path))
+    return f"{ids.TRACK} {max(taken) + 1}-"
+
+
+def come_to_rest(keys: bpy.types.Key, names: Iterable[str], undo: ExitStack) -> None:
+    """Give keys that are no longer animated the value 0: they would stay where the last frame left them."""
+    for name in names:
+        key = keys.key_blocks[name]
+        undo.callback(setattr, key, "value", key.value)
+        key.value = 0.0
+
+
+def add_keys(
+    obj: bpy.types.Object,
+    names: Sequence[str],
+    deltas: np.ndarray,
+    fit: MeshFit,
+    undo: ExitStack,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> None:
     """Add a key per name with `deltas` (K, V, 3), metres in FLAME's axes, turned into the space of `obj`'s mesh.
 
-    `undo` learns how to take each one away again.
+    limits: the least and the largest value that the keys can have. `undo` learns how to take each one away again.
     """
     if not names:
         return
@@ -34,6 +70,7 @@ def add_keys(obj: bpy.types.Object, names: Sequence[str], deltas: np.ndarray, fi
         # Coordinates and reference are set outright: what a new key starts from depends on what was edited last.
         key.points.foreach_set("co", (rest + delta @ linear).ravel())  # hundreds of times quicker than `data`
         key.relative_key = reference
+        key.slider_min, key.slider_max = limits
         key.value = 0.0
     obj.active_shape_key_index = active
     obj.data.update_tag()

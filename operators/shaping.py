@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ..inference import CurveSet, FaceMotion, make_curves
+from ..inference.compact import DamagedData
 from ..inference.pieces import place
 from ..inference.refine import Refinement, refine
-from .arkit_names import Channel
 from .stored_result import Facts, StoredResult
+
+# Extra of a stored result: what each column adds to each key (K, C), for keys that no single column moves.
+MIXING = "mixing"
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,17 @@ class Sliders:
 
 
 def shape(result: StoredResult, facts: Facts, sliders: Sliders) -> CurveSet:
-    """The curves of `result` as the sliders want them, for the mesh's keys."""
-    motion, start = (
-        place(result.motion, facts.pieces, facts.fps) if facts.pieces else (result.motion, facts.start_frame)
-    )
+    """The curves of `result` as the sliders want them, for the mesh's keys. Raises DamagedData."""
+    shaped, start = on_timeline(result.motion, facts, sliders)
+    return make_curves(_for_mesh(shaped, result), facts.fps, start, tolerance=facts.tolerance)
+
+
+def on_timeline(raw: FaceMotion, facts: Facts, sliders: Sliders) -> tuple[FaceMotion, float]:
+    """`raw` where its sound is heard and as the sliders want it, and the scene frame of its first row."""
+    motion, start = place(raw, facts.pieces, facts.fps) if facts.pieces else (raw, facts.start_frame)
     facts = replace(facts, start_frame=start)
     shaped = refine(motion, _refinement(motion, facts, sliders))
-    start = facts.start_frame + (shaped.start - motion.start) * facts.fps
-    return make_curves(_for_mesh(shaped, result.channels), facts.fps, start, tolerance=facts.tolerance)
+    return shaped, facts.start_frame + (shaped.start - motion.start) * facts.fps
 
 
 def at_frames(setting: Setting, frames: np.ndarray) -> float | np.ndarray:
@@ -79,7 +85,14 @@ def _refinement(motion: FaceMotion, facts: Facts, sliders: Sliders) -> Refinemen
     return Refinement(**amounts, offset=offset / facts.fps, mutes=mutes)
 
 
-def _for_mesh(motion: FaceMotion, channels: Sequence[Channel]) -> FaceMotion:
-    """`motion` over the keys of the mesh; columns of a key for both sides are averaged."""
-    weights = np.stack([motion.weights[:, channel.columns].mean(axis=1) for channel in channels], axis=1)
-    return replace(motion, names=tuple(channel.key for channel in channels), weights=weights)
+def _for_mesh(motion: FaceMotion, result: StoredResult) -> FaceMotion:
+    """`motion` over the keys of the mesh; columns of a key for both sides are averaged, those of exact keys mixed."""
+    names = tuple(channel.key for channel in result.channels)
+    mixing = result.extras.get(MIXING)
+    if mixing is None:
+        weights = [motion.weights[:, channel.columns].mean(axis=1) for channel in result.channels]
+        return replace(motion, names=names, weights=np.stack(weights, axis=1))
+    if mixing.shape != (len(motion.names), len(names)) or not np.isfinite(mixing).all():
+        raise DamagedData("The stored speech analysis is damaged; generate the lip sync again.")
+    weights = (motion.weights.astype(np.float64) @ mixing).astype(np.float32)
+    return replace(motion, names=names, weights=weights, kind="vertices")

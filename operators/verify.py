@@ -48,13 +48,14 @@ def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object) -> Verdict:
     return Verdict(moves, (*causes, *_checked(face, playback=True)))
 
 
-def problem(scene: bpy.types.Scene, obj: bpy.types.Object, *_: object) -> str:
+def problem(scene: bpy.types.Scene, obj: bpy.types.Object) -> str:
     """One sentence on why the mouth does not move as baked; empty when it does, or when the speech is silent."""
     verdict = diagnose(scene, obj)
     if verdict.moves:
         return ""
     found = next((cause for cause in verdict.causes if not cause.playback), verdict.causes[0])
-    return f"The keys are there, but “{obj.name}” does not move: {found.clause}."
+    there = "keys are" if obj.data.shape_keys and parts_of(obj.data.shape_keys) else "cache is"
+    return f"The {there} there, but “{obj.name}” does not move: {found.clause}."
 
 
 def headline(obj: bpy.types.Object, verdict: Verdict) -> str:

@@ -8,7 +8,8 @@ cache starts from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ PLAYING: dict[str, Any] = {
     "factor": 1.0,
     "forward_axis": "POS_Y",
     "up_axis": "POS_Z",
-    "flip_axis": set(),
+    "flip_axis": (False, False, False),
     "frame_scale": 1.0,
 }
 _BESIDES = {
@@ -50,13 +51,35 @@ class Plan:
     stem: str
     rest: np.ndarray
 
-    def blocks(self, curves: CurveSet, basis: np.ndarray, fit: MeshFit) -> Iterator[np.ndarray]:
-        """Positions (n, V, 3) in mesh space, frame by frame; `basis` (K, V, 3), metres, for the names of `curves`."""
+    def blocks(
+        self, curves: CurveSet, basis: np.ndarray, fit: MeshFit, tick: Callable[[float], None]
+    ) -> Iterator[np.ndarray]:
+        """Positions (n, V, 3) in mesh space, frame by frame; `basis` (K, V, 3), metres, for the names of `curves`.
+
+        `tick` is told the fraction that is done.
+        """
         first, last = curves.frame_range
         flat = (basis.astype(np.float64) @ fit.linear.T).astype(np.float32).reshape(len(basis), -1)
         for begin in range(first, last + 1, _BLOCK):
+            tick((begin - first) / (last + 1 - first))
             weights = curves.at(np.arange(begin, min(begin + _BLOCK, last + 1))).astype(np.float32)
             yield self.rest + (weights @ flat).reshape(-1, *self.rest.shape)
+
+
+class CacheFile:
+    """A cache that was written. It is deleted with this object unless it is kept: a bake may yet be cancelled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._delete = weakref.finalize(self, path.unlink, missing_ok=True)
+
+    def keep(self) -> None:
+        """Leave the file where it is."""
+        self._delete.detach()
+
+    def delete(self) -> None:
+        """Delete it now."""
+        self._delete()
 
 
 def plan(obj: bpy.types.Object, folder: Path | None = None) -> Plan:
@@ -90,9 +113,15 @@ def attach(obj: bpy.types.Object, path: Path, planned: Plan, undo: ExitStack) ->
         undo.callback(obj.modifiers.move, 0, place)
         obj.modifiers.move(place, 0)
     for name, value in (PLAYING | _BESIDES | {"filepath": _shown(path), "frame_start": cache.start}).items():
-        undo.callback(setattr, modifier, name, getattr(modifier, name))
+        undo.callback(setattr, modifier, name, setting(modifier, name))
         setattr(modifier, name, value)
     return modifier
+
+
+def setting(modifier: bpy.types.Modifier, name: str) -> Any:
+    """The value of a setting, by itself and not as something that changes with the modifier."""
+    value = getattr(modifier, name)
+    return tuple(value) if isinstance(value, bpy.types.bpy_prop_array) else value
 
 
 def switch_off(obj: bpy.types.Object, undo: ExitStack) -> str:

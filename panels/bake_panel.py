@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sub-panel Bake: where and how the keys are written."""
+"""Sub-panel Bake: what the speech is baked to, where and how."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .layout import LipSyncPanel
 
 
 class LIPSYNC_PT_bake(LipSyncPanel, bpy.types.Panel):
-    """Start, keys, destination."""
+    """Mode, start, keys, destination."""
 
     bl_idname = "LIPSYNC_PT_bake"
     bl_label = "Bake"
@@ -22,12 +22,17 @@ class LIPSYNC_PT_bake(LipSyncPanel, bpy.types.Panel):
         layout.use_property_split = True
         layout.use_property_decorate = False
         layout.enabled = not job_state(context).running
+        layout.prop(settings, "mode")
+        if settings.mode == "EXACT":
+            layout.prop(settings, "exact_tolerance")
         start = layout.row()
         start.enabled = settings.source != "STRIP"
         if start.enabled:
             start.prop(settings, "start_frame")
         else:
             start.label(text="Starts where the strip starts")
+        if settings.mode == "CACHE":
+            return
         keys = layout.column(align=True)
         keys.row().prop(settings, "keys", expand=True)
         if settings.keys == "REDUCED":
