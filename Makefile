@@ -25,7 +25,7 @@ help:
 	@echo "make bench                 how fast the embedded model runs here"
 	@echo "make package [FLAVOUR=cuda|directml]  installable zips in dist/"
 	@echo "make repository            the zips as a folder that Blender can subscribe to"
-	@echo "make test-install          install the zip with Blender 4.5 (and Debian's 5.2, where it is), bake, remove"
+	@echo "make test-install          install the zip in Blender 4.5 and (with Python 3.13) 5.2, bake, remove"
 	@echo "make train PROFILE=small   train a model; make evaluate MODEL=DIR writes report/"
 
 # ---- environments --------------------------------------------------------------------------------------------------
@@ -94,8 +94,9 @@ package: .venv/demo.stamp
 	.venv/bpy-4.5/bin/python release/package.py --flavour $(FLAVOUR) $(addprefix --platform ,$(PLATFORM))
 repository: .venv/demo.stamp
 	.venv/bpy-4.5/bin/python release/package.py --flavour $(FLAVOUR) $(addprefix --platform ,$(PLATFORM)) --repository
-test-install: .venv/demo.stamp
-	.venv/bpy-4.5/bin/python release/test_install.py
+test-install: .venv/demo.stamp $(if $(PYTHON313),.venv/test-5.2.stamp)
+	.venv/bpy-4.5/bin/python release/test_install.py $(FLAVOUR)
+	$(if $(PYTHON313),.venv/bpy-5.2/bin/python release/test_install.py $(FLAVOUR))
 
 # ---- training ------------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from wheel_lock import FLAVOURS, PYTHONS, ROOT, choose, fetch, read_lock
+from wheel_lock import FLAVOURS, FOLDER, PYTHONS, ROOT, choose, fetch, read_lock
 
 DIST = ROOT / "dist"
 LARGEST = 100_000_000  # bytes of a default package
@@ -107,7 +107,7 @@ def _copy_sources(stage: Path, patterns: list[str]) -> None:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     known = [Path(name) for name in listed.stdout.split("\0") if name]
     files = known or [path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file()]
-    left_out = tuple(pattern.strip("/") for pattern in patterns if pattern.startswith("/"))
+    left_out = (FOLDER.name, *(pattern.strip("/") for pattern in patterns if pattern.startswith("/")))
     for path in files:
         if path.parts[0].startswith(".") or any(path.is_relative_to(name) for name in left_out):
             continue

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Install the package as a user does, bake with it, remove it, see that nothing is left: `make test-install`.
 
-With the bpy wheel of this environment; with a real Blender where BLENDER is its command. Its Python decides which
-wheels the package under test carries, so that Debian's Blender (Python 3.14) can be tested too. INSTALL_TEST_FOLDER
-and INSTALL_TEST_SEEN name a scratch folder, from here and as Blender sees it, where these differ (chroot, container).
+With the bpy wheel of this environment; with a real Blender where BLENDER is its command. The package is the one that
+users get; only for a Python that none is made for (Debian's Blender has 3.14) it carries that one's wheels. A flavour
+may be named. INSTALL_TEST_FOLDER and INSTALL_TEST_SEEN name a scratch folder, from here and as Blender sees it, where
+these differ (chroot, container).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 from random import Random
 
 from package import build
-from wheel_lock import ROOT
+from wheel_lock import PYTHONS, ROOT
 
 ID = "wav2sem_lipsync"
 PLATFORM = {"linux": "linux-x64", "win32": "windows-x64", "darwin": "macos-arm64"}[sys.platform]
@@ -100,14 +101,15 @@ def main() -> int:
         seen = os.environ.get("INSTALL_TEST_SEEN", str(folder))
         (folder / "user").mkdir(parents=True, exist_ok=True)
         machine = Machine(folder, seen, os.environ.get("BLENDER", "").split())
-        print(json.dumps(run(machine), indent=1))
+        print(json.dumps(run(machine, *sys.argv[1:2]), indent=1))
     return 0
 
 
-def run(machine: Machine) -> dict[str, object]:
+def run(machine: Machine, flavour: str = "default") -> dict[str, object]:
     """Install, bake, remove; what was seen. SystemExit at the first thing that is not as it should be."""
     version = machine.script("import sys; print('PYTHON', sys.version_info.major * 100 + sys.version_info.minor)")
-    package = build(PLATFORM, pythons=(int(version.split("PYTHON ")[1].split()[0]),), output=machine.folder)
+    python = int(version.split("PYTHON ")[1].split()[0])
+    package = build(PLATFORM, flavour, PYTHONS if python in PYTHONS else (python,), machine.folder)
     _write_clip(machine.folder / "line.wav")
     machine.script(_SHOT.format(path=machine.path("shot.blend")))
     machine.command("extension", "install-file", "-r", "user_default", "-e", machine.path(package.name))
