@@ -118,10 +118,10 @@ def _after_load(*_: object) -> None:
 @persistent
 def _after_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
     """Notice that an Action that animates sliders was edited; no more, since data may not be written here."""
-    for update in depsgraph.updates:
-        if isinstance(update.id, bpy.types.Action) and _animates_sliders(update.id.original):
-            _pending.add(update.id.original.session_uid)
-    if _pending:
+    actions = [update.id.original for update in depsgraph.updates if isinstance(update.id, bpy.types.Action)]
+    changed = {action.session_uid for action in actions if _animates_sliders(action)}
+    if changed:
+        _pending.update(changed)
         if bpy.app.timers.is_registered(refresh_pending):
             bpy.app.timers.unregister(refresh_pending)
         bpy.app.timers.register(refresh_pending, first_interval=_REST)
