@@ -13,9 +13,11 @@ MODULES = (
     "generate_lipsync",
     "queue",
     "cancel_lipsync",
+    "retime",
     "fix_mouth",
     "copy_report",
     "refine",
+    "hand_edits",
     "refine_actions",
     "command_line",
 )

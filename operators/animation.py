@@ -16,7 +16,7 @@ import bpy
 import numpy as np
 
 from ..inference import CurveSet, LipSyncError
-from ..inference.compact import pack, unpack
+from ..inference.compact import DamagedData, pack, unpack
 from ..inference.hand_edits import CurveEdits, Written, count, diff, from_arrays, merge, shifted, to_arrays
 from . import id_bytes, ids, keyframes, nla_strips
 from .keyframes import value_path
@@ -126,6 +126,21 @@ def _leave(bag: Any, fcurve: bpy.types.FCurve, before: Written, keep_edits: bool
         keyframes.write(fcurve, edits.hand, current)
     else:
         bag.fcurves.remove(fcurve)
+
+
+def generated(action: bpy.types.Action) -> CurveSet:
+    """The curves that `action` carries as they were generated, without hand edits; raises DamagedData."""
+    arrays = unpack(bytes(action[ids.WRITTEN]))
+    stored = from_arrays(arrays)
+    return CurveSet(float(arrays["fps"]), tuple(stored), tuple(curve.keys for curve in stored.values()))
+
+
+def stored_names(action: bpy.types.Action) -> tuple[str, ...]:
+    """Shape keys whose curves were generated; none where that is damaged."""
+    try:
+        return tuple(stored_curves(action))
+    except DamagedData:
+        return ()
 
 
 def stored_curves(action: bpy.types.Action) -> dict[str, Written]:

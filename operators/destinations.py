@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bpy
@@ -23,7 +23,6 @@ from .animation import Bake, Move
 from .nla_strips import is_ours
 
 _ANY = 1 << 40  # rows of the raw motion: not at hand here, and not needed
-_MARKS = (ids.MARK, ids.WRITTEN, ids.RAW, ids.GUEST)
 
 
 @dataclass(frozen=True)
@@ -143,12 +142,12 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
     """Teach `undo` the marks of `action`, and the keys of all F-curves in `slot`, as they are now."""
-    marks = {mark: action[mark] for mark in _MARKS if mark in action}
+    marks = {mark: action[mark] for mark in ids.MARKS if mark in action}
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
     kept = {path: keyframes.read(fcurve) for path, fcurve in fcurves.items()}
 
     def restore() -> None:
-        for mark in _MARKS:
+        for mark in ids.MARKS:
             if mark in marks:
                 id_bytes.store(action, mark, marks[mark])
             elif mark in action:
@@ -209,6 +208,8 @@ def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, fl
         return None, 1.0
     if before == after and rate == 1.0:
         return None, 1.0
+    if {piece.mark for piece in before}.isdisjoint(piece.mark for piece in after):  # strips of another bake
+        before, after = (tuple(replace(piece, mark="") for piece in pieces) for pieces in (before, after))
     return (lambda frames: follow(before, after, frames)), rate
 
 

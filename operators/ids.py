@@ -21,6 +21,8 @@ REFINE_RESET: Final = "wav2sem.refine_reset"
 REFINE_HERE: Final = "wav2sem.refine_here"
 ADD_MUTE: Final = "wav2sem.add_mute"
 REMOVE_MUTE: Final = "wav2sem.remove_mute"
+DROP_EDITS: Final = "wav2sem.drop_edits"
+MERGE_EDITS: Final = "wav2sem.merge_edits"
 
 SETTINGS: Final = "wav2sem_lipsync"  # on Scene, saved with the file
 JOB: Final = "wav2sem_job"  # on WindowManager, never saved and untouched by undo
@@ -28,6 +30,7 @@ MARK: Final = "wav2sem_lipsync"  # custom property of every Action that a bake m
 WRITTEN: Final = "wav2sem_written"  # custom property of such an Action: its curves as they were generated
 GUEST: Final = "wav2sem_guest"  # custom property of an Action of the user's that holds a bake among his own curves
 RAW: Final = "wav2sem_raw"  # custom property of such an Action: what the network said
+MARKS: Final = (MARK, WRITTEN, GUEST, RAW)  # all of them
 PIECE: Final = "wav2sem_piece"  # custom property of a sound strip: which piece of a lip sync it is
 QUEUE: Final = "wav2sem_queue"  # on Scene: which head says what
 FACE: Final = "wav2sem_face"  # on Object: settings of one head

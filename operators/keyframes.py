@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 
 from ..inference.curves import Keys
-from ..inference.hand_edits import AUTO, AUTO_CLAMPED, KEY, SAME, STRAIGHT
+from ..inference.hand_edits import AUTO, AUTO_CLAMPED, GENERATED, KEY, SAME, STRAIGHT
 
 _HANDLES = ("handle_left", "handle_right")
 
@@ -72,6 +72,15 @@ def write(fcurve: bpy.types.FCurve, keys: np.ndarray, current: np.ndarray | None
     if changed:
         fcurve.update()
     return changed
+
+
+def set_types(fcurve: bpy.types.FCurve, kind: int) -> None:
+    """Give all generated keys another type."""
+    types = np.empty(len(fcurve.keyframe_points), np.uint8)
+    fcurve.keyframe_points.foreach_get("type", types)
+    types[types == GENERATED] = kind
+    fcurve.keyframe_points.foreach_set("type", types)
+    fcurve.update()
 
 
 def slide(fcurve: bpy.types.FCurve, before: Keys, after: Keys) -> bool:

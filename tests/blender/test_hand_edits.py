@@ -1,0 +1,485 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keys in Blender: Bézier reduction as Blender evaluates it, and hand edits that stand whatever is generated after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from heads import add_key, arkit_puppet, fingerprint, made_up_head
+from wav2sem_lipsync.inference import CurveSet, LipSyncError, hand_edits
+from wav2sem_lipsync.operators import animation, ids, keyframes, sound
+
+NAMES = ["jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmileLeft"]
+FRAMES = np.arange(1, 80)
+
+
+def generate() -> None:
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+
+
+def bake_of(obj: bpy.types.Object) -> animation.Bake:
+    return animation.bakes(obj.data.shape_keys)[0]
+
+
+def curves_of(obj: bpy.types.Object) -> dict[str, bpy.types.FCurve]:
+    bake = bake_of(obj)
+    found = keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot))
+    return {path.split('"')[1]: fcurve for path, fcurve in found.items()}
+
+
+def evaluated_at(obj: bpy.types.Object, frames: np.ndarray = FRAMES) -> dict[str, np.ndarray]:
+    """What Blender makes of the keys."""
+    return {name: np.array([fcurve.evaluate(f) for f in frames]) for name, fcurve in curves_of(obj).items()}
+
+
+def strength(obj: bpy.types.Object, value: float) -> None:
+    getattr(obj, ids.FACE).strength = value
+
+
+@pytest.fixture
+def puppet(settings: Any) -> bpy.types.Object:
+    """A head of eight vertices that speaks."""
+    obj = arkit_puppet(NAMES)
+    generate()
+    return obj
+
+
+def test_numbers_are_blenders_own() -> None:
+    kinds = bpy.types.Keyframe.bl_rna.properties
+    for attribute, names in {
+        "interpolation": ("CONSTANT", "LINEAR", "BEZIER"),
+        "handle_left_type": ("FREE", "AUTO", "ALIGNED", "AUTO_CLAMPED"),
+        "type": ("KEYFRAME", "GENERATED"),
+    }.items():
+        for name in names:
+            assert kinds[attribute].enum_items[name].value == getattr(hand_edits, name)
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.05])
+def test_reduced_keys_as_blender_evaluates_them(tolerance: float, puppet: bpy.types.Object, settings: Any) -> None:
+    every, count = evaluated_at(puppet), animation.generated(bake_of(puppet).action).key_count
+    settings.keys, settings.tolerance = "REDUCED", tolerance
+    generate()
+    few = evaluated_at(puppet)
+    assert max(np.abs(few[name] - every[name]).max() for name in NAMES) <= tolerance
+    assert animation.generated(bake_of(puppet).action).key_count < 0.6 * count  # syllables of noise, three seconds
+    for values in evaluated_at(puppet, np.arange(1, 80, 0.125)).values():
+        assert values.min() >= -1e-6 and values.max() <= 1 + 1e-6
+    for fcurve in curves_of(puppet).values():
+        for point in fcurve.keyframe_points:
+            assert point.interpolation == "BEZIER" and point.type == "GENERATED"
+            assert point.handle_left_type == point.handle_right_type and point.handle_left_type in ("ALIGNED", "FREE")
+
+
+def test_nothing_is_edited_after_a_bake(puppet: bpy.types.Object, settings: Any) -> None:
+    assert animation.hand_edits(bake_of(puppet)) == {}
+    settings.keys = "REDUCED"
+    generate()
+    assert animation.hand_edits(bake_of(puppet)) == {}
+    strength(puppet, 0.7)
+    assert animation.hand_edits(bake_of(puppet)) == {}
+
+
+class Animator:
+    """Edits keys through Blender's own interface; knows afterwards which are his and where he deleted."""
+
+    def __init__(self, obj: bpy.types.Object, seed: int) -> None:
+        self.obj, self.rng = obj, np.random.default_rng(seed)
+        self.his: dict[tuple[str, float], float] = {}
+        self.deleted: set[tuple[str, float]] = set()
+        self.first = {(name, point.co.x) for name, fcurve in curves_of(obj).items() for point in fcurve.keyframe_points}
+
+    def edit(self, count: int) -> None:
+        while len(self.his) + len(self.deleted) < count:
+            name = str(self.rng.choice(NAMES))
+            fcurve = curves_of(self.obj)[name]
+            free = [p for p in fcurve.keyframe_points if not {(name, p.co.x + d) for d in (-1, 0, 1)} & self._places()]
+            if free:
+                kind = str(self.rng.choice(["value", "move", "delete", "insert", "key", "handle", "interpolation"]))
+                getattr(self, kind)(name, fcurve, free[self.rng.integers(len(free))])
+                fcurve.update()
+
+    def _places(self) -> set[tuple[str, float]]:
+        return set(self.his) | self.deleted
+
+    def _value(self) -> float:
+        return float(np.float32(self.rng.uniform(0.02, 1.3)))
+
+    def value(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        point.co.y = self.his[name, point.co.x] = self._value()
+
+    def move(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        frame = point.co.x + 0.5
+        self.his[name, frame] = point.co.y
+        if (name, point.co.x) in self.first:
+            self.deleted.add((name, point.co.x))
+        for place in (point.co, point.handle_left, point.handle_right):
+            place.x += 0.5
+
+    def delete(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        self.deleted.add((name, point.co.x))
+        fcurve.keyframe_points.remove(point)
+
+    def insert(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        frame, value = point.co.x + 0.25, self._value()
+        fcurve.keyframe_points.insert(frame, value)
+        self.his[name, frame] = value
+
+    def key(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        frame, value = point.co.x, self._value()
+        key = self.obj.data.shape_keys.key_blocks[name]
+        key.slider_max = 2.0
+        key.value = value
+        assert key.keyframe_insert("value", frame=frame)
+        self.his[name, frame] = value
+
+    def handle(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        point.interpolation = "BEZIER"
+        point.handle_left_type = point.handle_right_type = "FREE"
+        point.handle_right = (point.co.x + 0.4, point.co.y + 0.3)
+        self.his[name, point.co.x] = point.co.y
+
+    def interpolation(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
+        point.interpolation = "CONSTANT"
+        self.his[name, point.co.x] = point.co.y
+
+    def check(self) -> None:
+        """Everything stands, in the keys and in what is evaluated."""
+        curves = curves_of(self.obj)
+        places = {(name, p.co.x): p.co.y for name, fcurve in curves.items() for p in fcurve.keyframe_points}
+        kinds = {(name, p.co.x): p.type for name, fcurve in curves.items() for p in fcurve.keyframe_points}
+        for place, value in self.his.items():
+            assert places[place] == value and kinds[place] != "GENERATED"
+            bpy.context.scene.frame_set(int(np.floor(place[1])), subframe=place[1] % 1)
+            key = self.obj.data.shape_keys.key_blocks[place[0]]
+            assert key.value == pytest.approx(min(value, key.slider_max), abs=1e-5)
+        assert not self.deleted & set(places)
+
+
+@pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
+@pytest.mark.parametrize("seed", range(6))
+def test_twenty_random_edits_stand(seed: int, mode: str, puppet: bpy.types.Object, settings: Any) -> None:
+    settings.keys = mode
+    generate()
+    untouched = {}
+    for value in (0.5, 1.6, 1.0):
+        strength(puppet, value)
+        untouched[value] = evaluated_at(puppet)
+    animator = Animator(puppet, seed)
+    animator.edit(20)
+    for value in (0.5, 1.6):
+        strength(puppet, value)
+        animator.check()
+        check_between(puppet, untouched[value])
+    generate()
+    animator.check()
+    check_between(puppet, untouched[1.6])
+    assert "Kept as you edited them by hand" in bpy.context.window_manager.wav2sem_job.details
+    settings.keys = "REDUCED" if mode == "EVERY" else "EVERY"
+    generate()
+    animator.check()
+    settings.keys = mode
+    strength(puppet, 1.0)
+    generate()
+    animator.check()
+    check_between(puppet, untouched[1.0])
+
+
+def check_between(obj: bpy.types.Object, expected: dict[str, np.ndarray]) -> None:
+    """Outside of the spans of edits Blender evaluates what was generated."""
+    spans = animation.hand_edits(bake_of(obj))
+    compared = 0
+    for name, values in evaluated_at(obj).items():
+        outside = np.ones(len(FRAMES), bool)
+        for start, end in spans[name].spans if name in spans else ():
+            outside &= ~((start < FRAMES) & (end > FRAMES))
+        compared += int(outside.sum())
+        np.testing.assert_allclose(values[outside], expected[name][outside], atol=2e-5)
+    assert compared > 100
+
+
+def keys_of(obj: bpy.types.Object) -> dict[str, bytes]:
+    return {name: keyframes.read(fcurve)["co"].tobytes() for name, fcurve in curves_of(obj).items()}
+
+
+@pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
+def test_writing_the_same_again_changes_nothing(mode: str, puppet: bpy.types.Object, settings: Any) -> None:
+    settings.keys = mode
+    generate()
+    Animator(puppet, 0).edit(10)
+    strength(puppet, 0.8)
+    before = keys_of(puppet), puppet.data.shape_keys.animation_data.action[ids.WRITTEN]
+    getattr(puppet, ids.FACE).strength = 0.8
+    generate()
+    generate()
+    assert (keys_of(puppet), puppet.data.shape_keys.animation_data.action[ids.WRITTEN]) == before
+
+
+def test_keys_stay_selected_while_a_slider_is_dragged(puppet: bpy.types.Object) -> None:
+    fcurve = curves_of(puppet)["jawOpen"]
+    fcurve.keyframe_points[7].select_control_point = True
+    chosen = [point.select_control_point for point in fcurve.keyframe_points]
+    strength(puppet, 0.6)
+    assert [point.select_control_point for point in curves_of(puppet)["jawOpen"].keyframe_points] == chosen
+
+
+def test_a_deleted_curve_stays_deleted_until_edits_are_dropped(puppet: bpy.types.Object, settings: Any) -> None:
+    bake = bake_of(puppet)
+    keyframes.bag_of(bake.action, bake.slot).fcurves.remove(curves_of(puppet)["mouthClose"])
+    strength(puppet, 0.5)
+    generate()
+    assert "mouthClose" not in curves_of(puppet)
+    assert bpy.ops.wav2sem.drop_edits() == {"FINISHED"}
+    assert "mouthClose" in curves_of(puppet)
+
+
+def test_mutes_modifiers_and_own_curves_are_left_alone(puppet: bpy.types.Object, settings: Any) -> None:
+    add_key(puppet, "frown").keyframe_insert("value", frame=9)
+    curves = curves_of(puppet)
+    curves["jawOpen"].mute = True
+    curves["mouthClose"].modifiers.new("NOISE").strength = 0.2
+    curves["jawOpen"].keyframe_points[3].co.y += 0.2
+    for act in (lambda: strength(puppet, 0.5), generate, bpy.ops.wav2sem.drop_edits):
+        act()
+        curves = curves_of(puppet)
+        assert curves["jawOpen"].mute
+        assert [modifier.type for modifier in curves["mouthClose"].modifiers] == ["NOISE"]
+        assert [tuple(point.co) for point in curves["frown"].keyframe_points] == [(9.0, 0.0)]
+
+
+def test_generating_with_drop_begins_afresh(puppet: bpy.types.Object, settings: Any) -> None:
+    clean = keys_of(puppet)
+    Animator(puppet, 1).edit(5)
+    first, edited = bake_of(puppet).action, keys_of(puppet)
+    settings.hand_edits = "DROP"
+    generate()
+    assert keys_of(puppet) == clean
+    assert first.use_fake_user and first != bake_of(puppet).action
+    puppet.data.shape_keys.animation_data.action = first
+    assert keys_of(puppet) == edited
+
+
+def test_edits_of_a_line_move_with_its_start(puppet: bpy.types.Object, settings: Any) -> None:
+    curves_of(puppet)["jawOpen"].keyframe_points[20].co.y = 0.77
+    settings.start_frame = 11
+    generate()
+    (point,) = (p for p in curves_of(puppet)["jawOpen"].keyframe_points if p.type != "GENERATED")
+    assert tuple(point.co) == (31.0, np.float32(0.77))
+
+
+def test_another_line_elsewhere_takes_no_edits(puppet: bpy.types.Object, settings: Any) -> None:
+    curves_of(puppet)["jawOpen"].keyframe_points[20].co.y = 0.77
+    bake = bake_of(puppet)
+    bake.action[ids.MARK] = bake.action[ids.MARK].replace("babble.wav", "another.wav")
+    settings.start_frame = 500
+    generate()
+    assert animation.hand_edits(bake_of(puppet)) == {}
+
+
+def into_strip(settings: Any) -> tuple[bpy.types.Object, bpy.types.NlaStrip]:
+    obj = arkit_puppet(NAMES)
+    settings.destination = "NLA"
+    generate()
+    return obj, obj.data.shape_keys.animation_data.nla_tracks[0].strips[0]
+
+
+def test_a_strip_that_was_moved_and_stretched_stays(settings: Any) -> None:
+    obj, strip = into_strip(settings)
+    strip.frame_start_ui, strip.scale = 40, 1.5
+    span = strip.frame_start, strip.frame_end, strip.scale
+    curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
+    strength(obj, 0.5)
+    assert (strip.frame_start, strip.frame_end, strip.scale) == pytest.approx(span)
+    bpy.context.scene.frame_set(int(strip.frame_start + 20 * 1.5))
+    assert obj.data.shape_keys.key_blocks["jawOpen"].value == pytest.approx(0.77, abs=1e-5)
+
+
+@pytest.mark.parametrize("offset", [-5.0, 3.0, 12.0])
+def test_a_strip_plays_all_of_an_action_that_was_shifted(offset: float, settings: Any) -> None:
+    obj, strip = into_strip(settings)
+    strip.frame_start_ui = 40
+    frames = np.arange(30, 140)
+    before = values_at(obj, "jawOpen", frames)
+    getattr(obj, ids.FACE).offset = offset
+    after = values_at(obj, "jawOpen", frames + offset)
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    getattr(obj, ids.FACE).offset = 0
+    np.testing.assert_allclose(values_at(obj, "jawOpen", frames), before, atol=1e-4)
+
+
+def values_at(obj: bpy.types.Object, name: str, frames: np.ndarray) -> np.ndarray:
+    found = []
+    for frame in frames:
+        bpy.context.scene.frame_set(int(np.floor(frame)), subframe=float(frame % 1))
+        found.append(obj.data.shape_keys.key_blocks[name].value)
+    return np.array(found)
+
+
+def test_refining_in_tweak_mode(settings: Any) -> None:
+    obj, strip = into_strip(settings)
+    data = obj.data.shape_keys.animation_data
+    data.nla_tracks[0].select = strip.select = True
+    data.nla_tracks.active = data.nla_tracks[0]
+    data.use_tweak_mode = True
+    assert data.use_tweak_mode
+    assert [bake.action for bake in animation.bakes(obj.data.shape_keys)] == [strip.action]
+    curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
+    strength(obj, 0.0)
+    data.use_tweak_mode = False
+    assert values_at(obj, "jawOpen", np.array([21]))[0] == pytest.approx(0.77, abs=1e-5)
+    assert values_at(obj, "jawOpen", np.array([30]))[0] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture
+def animated(settings: Any) -> bpy.types.Object:
+    """A head with an action of the user's: its own frown, and jawOpen keyed by hand."""
+    obj = arkit_puppet([*NAMES, "frown"])
+    blocks = obj.data.shape_keys.key_blocks
+    for name, frame, value in (("frown", 5, 0.4), ("frown", 50, 0.9), ("jawOpen", 10, 0.3), ("jawOpen", 60, 0.6)):
+        blocks[name].value = value
+        blocks[name].keyframe_insert("value", frame=frame)
+    settings.destination = "SLOT"
+    return obj
+
+
+def test_into_the_slot_that_plays(animated: bpy.types.Object, settings: Any) -> None:
+    data = animated.data.shape_keys.animation_data
+    action, slot = data.action, data.action_slot
+    own = {name: fcurve_points(action, slot, name) for name in ("frown", "jawOpen")}
+    for _ in range(2):
+        generate()
+        assert (data.action, data.action_slot, len(bpy.data.actions)) == (action, slot, 1)
+        assert {name: fcurve_points(action, slot, name) for name in own} == own
+        assert "Left to your own keys: jawOpen" in bpy.context.window_manager.wav2sem_job.details
+        assert set(curves_of(animated)) == {*NAMES, "frown"}
+    moving = values_at(animated, "mouthClose", FRAMES)
+    assert np.ptp(moving) > 0.05
+    strength(animated, 0.0)
+    assert np.ptp(values_at(animated, "mouthClose", FRAMES)) < 1e-6
+    assert {name: fcurve_points(action, slot, name) for name in own} == own
+
+
+def fcurve_points(action: bpy.types.Action, slot: Any, name: str) -> list[tuple[float, float]]:
+    fcurve = keyframes.curves_of(keyframes.bag_of(action, slot))[keyframes.value_path(name)]
+    return [tuple(point.co) for point in fcurve.keyframe_points]
+
+
+def test_a_guest_is_not_replaced_with_its_host(animated: bpy.types.Object, settings: Any) -> None:
+    generate()
+    data = animated.data.shape_keys.animation_data
+    host = data.action
+    curves_of(animated)["mouthClose"].keyframe_points[20].co.y = 0.77
+    for destination in ("ACTION", "NLA", "SLOT"):
+        settings.destination = destination
+        generate()
+        assert data.action == host and not data.nla_tracks
+        assert fcurve_points(host, data.action_slot, "mouthClose")[20] == (21.0, np.float32(0.77))
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_bake_into_the_slot_that_fails_leaves_it(
+    again: bool, animated: bpy.types.Object, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if again:
+        generate()
+        settings.keys = "REDUCED"
+    before = fingerprint(), dict(animated.data.shape_keys.animation_data.action.items())
+
+    def fail(*_: Any) -> None:
+        raise LipSyncError("no")
+
+    monkeypatch.setattr(sound, "play_in_sync", fail)
+    with pytest.raises(RuntimeError, match="no"):
+        generate()
+    assert (fingerprint(), dict(animated.data.shape_keys.animation_data.action.items())) == before
+
+
+def test_into_the_slot_of_our_own_action_and_of_none(settings: Any) -> None:
+    obj = arkit_puppet(NAMES)
+    settings.destination = "SLOT"
+    generate()
+    data = obj.data.shape_keys.animation_data
+    action = data.action
+    assert action.name == "Puppet Lip Sync" and ids.GUEST not in action
+    generate()
+    assert data.action == action and len(bpy.data.actions) == 1
+
+
+def test_a_linked_action_is_refused_as_a_host(animated: bpy.types.Object, tmp_path: Any) -> None:
+    data = animated.data.shape_keys.animation_data
+    data.action.name = "Theirs"
+    bpy.data.libraries.write(str(tmp_path / "theirs.blend"), {data.action}, fake_user=True)
+    with bpy.data.libraries.load(str(tmp_path / "theirs.blend"), link=True) as (_, wanted):
+        wanted.actions = ["Theirs"]
+    data.action = wanted.actions[0]
+    data.action_slot = data.action.slots[0]
+    with pytest.raises(RuntimeError, match="linked from another file"):
+        generate()
+    with pytest.raises(LipSyncError, match="linked"):
+        animation.rewrite(animation.Bake(animated.data.shape_keys, data.action, data.action_slot), CurveSet(24, (), ()))
+
+
+def test_a_bake_of_an_older_release_is_kept_beside(puppet: bpy.types.Object, settings: Any) -> None:
+    old = bake_of(puppet).action
+    for mark in (ids.WRITTEN, ids.RAW):
+        del old[mark]
+    for destination in ("SLOT", "ACTION"):
+        settings.destination = destination
+        generate()
+        assert bake_of(puppet).action != old and old.use_fake_user
+
+
+def test_damaged_data_stop_nobody(puppet: bpy.types.Object, settings: Any) -> None:
+    bake = bake_of(puppet)
+    del bake.action[ids.WRITTEN]
+    bake.action[ids.WRITTEN] = b"\x00nonsense"
+    with pytest.raises(LipSyncError, match="generate it again"):
+        animation.hand_edits(bake)
+    generate()
+    assert animation.hand_edits(bake_of(puppet)) == {}
+
+
+def test_the_panel_counts_edits(puppet: bpy.types.Object) -> None:
+    from wav2sem_lipsync.operators import hand_edits as buttons
+
+    state = bpy.context.window_manager.wav2sem_job
+    buttons.refresh(bpy.context)
+    assert (state.edits_line, state.edited_keys) == ("Nothing edited by hand", 0)
+    assert not bpy.ops.wav2sem.drop_edits.poll()
+    curves = curves_of(puppet)
+    for name in NAMES[:4]:
+        for i in range(5):
+            curves[name].keyframe_points[10 * i + 5].co.y += 0.5
+    curves["mouthSmileLeft"].keyframe_points[7].co.y += 0.5
+    buttons.refresh(bpy.context)
+    assert (state.edits_line, state.edited_keys) == ("21 hand-edited keys on 5 shape keys", 21)
+    assert bpy.ops.wav2sem.drop_edits() == {"FINISHED"}
+    assert (state.edits_line, state.edited_keys) == ("Nothing edited by hand", 0)
+
+
+def test_merge_leaves_a_plain_action(puppet: bpy.types.Object, settings: Any) -> None:
+    Animator(puppet, 2).edit(8)
+    action, before, values = bake_of(puppet).action, keys_of(puppet), evaluated_at(puppet)
+    slot = bake_of(puppet).slot
+    assert bpy.ops.wav2sem.merge_edits() == {"FINISHED"}
+    assert not [mark for mark in ids.MARKS if mark in action]
+    assert not animation.bakes(puppet.data.shape_keys)
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
+    assert {p.type for fcurve in fcurves.values() for p in fcurve.keyframe_points} == {"KEYFRAME"}
+    assert {path.split('"')[1]: keyframes.read(f)["co"].tobytes() for path, f in fcurves.items()} == before
+    for name in NAMES:
+        found = [fcurves[keyframes.value_path(name)].evaluate(frame) for frame in FRAMES]
+        np.testing.assert_array_equal(found, values[name])
+    assert not bpy.ops.wav2sem.merge_edits.poll()
+
+
+def test_flame_head_edits_survive_too(settings: Any) -> None:
+    head = made_up_head()
+    generate()
+    curves_of(head)["jawOpen"].keyframe_points[20].co.y = 0.77
+    strength(head, 0.3)
+    generate()
+    assert values_at(head, "jawOpen", np.array([21]))[0] == pytest.approx(0.77, abs=1e-5)
