@@ -101,7 +101,8 @@ def place_values(
         said = _rows(values[piece.first : piece.first + piece.count], position)
         said = said * _ease(frames[inside], piece, pieces, fps)[:, None]
         taken = covered[inside][:, None]
-        placed[inside] = np.where(taken, np.maximum(placed[inside], said), said)
+        weaker = np.abs(placed[inside]) <= np.abs(said)
+        placed[inside] = np.where(taken & ~weaker, placed[inside], said)
         covered[inside] = True
     _rest_between(placed, covered, SETTLE * per_frame * fps)
     return placed, per_frame * fps, float(frames[0])
