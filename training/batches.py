@@ -19,8 +19,10 @@ from . import augment, targets
 from .config import FPS, HOP, NO_PHONE, SAMPLE_RATE, STYLES, Config
 from .features import STEP, mel_filters
 from .packing import Corpus
+from .targets.render import DYNAMICS
 
-LEAD_IN = round(0.3 * FPS)  # frames in which a silent face takes the pose that the next clip begins with
+BREATH = round((DYNAMICS.onset + DYNAMICS.lead) * FPS)  # frames before the first phone at which the mouth is open
+LEAD_IN = round(0.2 * FPS)  # frames in which it opens
 WARPS = np.linspace(0.86, 1.16, 13)  # vocal tract length factors
 
 
@@ -51,6 +53,11 @@ def rest_pose() -> np.ndarray:
     return targets.render([(0.0, 2.0, "SIL")], FPS, style="neutral", seed=0)[FPS]
 
 
+def breath_pose() -> np.ndarray:
+    """Weights of a face about to speak (K,)."""
+    return targets.render([(0.0, 2.0, "SIL"), (2.0, 2.2, "AH")], FPS)[2 * FPS - BREATH // 2]
+
+
 class ExampleMaker:
     """Draws one example at a time; `semantics` (C, S) holds the sentence vector of every clip, or is None."""
 
@@ -66,7 +73,7 @@ class ExampleMaker:
             # Long clips hold more than one crop; short ones are joined: draw by the root of the length.
             weight = np.sqrt(seconds[which])
             self.pools.append((usable[which], np.cumsum(weight / weight.sum()) if which.any() else weight))
-        self.rest = rest_pose()
+        self.rest, self.breath = rest_pose(), breath_pose()
         random = np.random.default_rng(config.seed)
         voices = [corpus.clips[i].speech() for i in random.choice(usable, min(40, len(usable)), replace=False)]
         self.bank = augment.NoiseBank(random, voices)
@@ -89,8 +96,8 @@ class ExampleMaker:
             return self._finish(random, self._nonspeech(random, sound), phones, weights, style, vector)
         real, filled, ended, heard = random.random() < self.config.real_share, 0, 0, 0
         speed = random.uniform(0.8, 1.25) if random.random() < 0.5 else 1.0
-        if random.random() < 0.3:
-            filled = int(random.integers(0, FPS))
+        if random.random() < 0.4:
+            filled = int(random.integers(0, round(1.2 * FPS)))
         while filled < frames - FPS // 4:
             index = self.draw_clip(random, real)
             clip = self.corpus.clips[index]
@@ -112,9 +119,7 @@ class ExampleMaker:
             assert clip.weights is not None  # choose() returned only such clips
             phones[place] = clip.phones[source]
             weights[place] = clip.weights[min(style, 1)][source]
-            lead_in = min(LEAD_IN, filled - ended)
-            ramp = np.linspace(0, 1, lead_in + 1, endpoint=False)[1:, None]
-            weights[filled - lead_in : filled] = self.rest + ramp * (weights[filled] - self.rest)
+            self._lead_in(weights[ended:filled], weights[filled], np.flatnonzero(phones[place]))
             if self.semantics is not None:
                 vector += self.semantics[index] * count
             heard += count
@@ -122,6 +127,16 @@ class ExampleMaker:
             filled = ended + int(random.integers(0, FPS // 2))
         sound = augment.degrade(random, sound, self.bank)
         return self._finish(random, sound, phones, weights, style, vector / max(heard, 1))
+
+    def _lead_in(self, silence: np.ndarray, pose: np.ndarray, spoken: np.ndarray) -> None:
+        """Open the resting mouth of `silence` (n, K) for the next clip, which begins with `pose`, as the rules would.
+
+        They open it half a second before the first of the `spoken` frames, which is often before the clip.
+        """
+        ahead = np.arange(len(silence), 0, -1)[:, None]  # frames before the clip
+        held = max(0, BREATH - int(spoken[0])) if len(spoken) else 0
+        silence += np.clip((held + LEAD_IN - ahead) / LEAD_IN, 0, 1) * (self.breath - silence)
+        silence += np.clip(1 - ahead / LEAD_IN, 0, 1) * (pose - silence)
 
     def _nonspeech(self, random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         if random.random() < 0.15:
