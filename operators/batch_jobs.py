@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 SOUNDS = frozenset(f".{name}" for name in ["wav", "flac", "ogg", "opus", "mp3", "aiff", "aif", "caf", "w64", "au"])
+_NUMBERS = {"start_frame": 1.0, "tolerance": 0.0, "within": 0.1}
+_MODES = ("arkit", "exact", "cache")
 _TRUE, _FALSE = {"1", "true", "yes"}, {"", "0", "false", "no"}
 _PATHS = ("blend", "audio", "output", "model")
 
@@ -34,6 +36,8 @@ class BatchJob:
     start_frame: float = 1.0
     tolerance: float = 0.0
     nla: bool = False
+    mode: str = "arkit"
+    within: float = 0.1
     problem: str = ""
 
     @property
@@ -115,8 +119,11 @@ def _job(number: int, line: Mapping[str, Any], defaults: Mapping[str, Any], fold
     given = {name: value for name, value in line.items() if value not in (None, "")}
     values: dict[str, Any] = {name: value for name, value in defaults.items() if value is not None} | given
     try:
-        for name in ("start_frame", "tolerance"):
-            values[name] = float(values.get(name, 1.0 if name == "start_frame" else 0.0))
+        for name, usual in _NUMBERS.items():
+            values[name] = float(values.get(name, usual))
+        values["mode"] = str(values.get("mode", _MODES[0])).lower()
+        if values["mode"] not in _MODES:
+            raise ValueError(f"{values['mode']!r} is no mode; choose {', '.join(_MODES)}.")
         word = str(values.get("nla", "")).lower()
         if word not in _TRUE | _FALSE:
             raise ValueError(f"{values['nla']!r} for nla is neither true nor false.")

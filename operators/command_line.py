@@ -18,7 +18,18 @@ from typing import Any
 import bpy
 
 from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage
-from . import audio_source, bake, batch, batch_jobs, batch_worker, face_properties, ids, lipsync_task, output
+from . import (
+    audio_source,
+    bake,
+    batch,
+    batch_jobs,
+    batch_worker,
+    face_properties,
+    ids,
+    lipsync_task,
+    output,
+    vertex_cache,
+)
 from .lipsync_task import Options
 
 _command: Any = None
@@ -60,6 +71,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)"
     )
     parser.add_argument("--nla", action="store_true", help="into an NLA strip instead of the action")
+    parser.add_argument(
+        "--mode", choices=("arkit", "exact", "cache"), default="arkit", help="editable ARKit keys, exact shapes, or a "
+        "vertex cache beside the output (arkit)"
+    )  # fmt: skip
+    parser.add_argument("--within", type=_millimetres, default=0.1, metavar="MM", help="how exact, in mm (0.1)")
     many = parser.add_argument_group("many jobs", "Options above hold for jobs that do not say otherwise.")
     many.add_argument("--jobs", metavar="LIST", help="a .csv or .json list, or a folder of sound files")
     many.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes, each with a Blender (1)")
@@ -74,6 +90,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1024")
     return int(text)
+
+
+def _millimetres(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1e-3 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no distance from 0.001 to 100 mm")
+    return value
 
 
 def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -137,12 +163,26 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
             "NLA" if options.nla else "ACTION",
             style=options.style or None,
             threads=threads,
+            mode=options.mode.upper(),
+            exact_tolerance=1e-3 * min(max(options.within, 1e-3), 100.0),
+            cache_folder=place.parent / vertex_cache.FOLDER,
         ),
     )
+    if task.plan is not None and place.suffix.lower() != ".blend":
+        raise output.OutputError(
+            f"A vertex cache is played by a .blend, which “{place.name}” is not; choose such a name."
+        )
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):
         print(sentence, file=sys.stderr)
-    output.write(place, obj)
+    try:
+        if report.cache:
+            vertex_cache.go_with(obj, place)
+        output.write(place, obj)
+    except BaseException:
+        if report.cache:
+            Path(report.cache).unlink(missing_ok=True)
+        raise
     return asdict(report)
 
 

@@ -3,24 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import bpy
 from bpy.props import StringProperty
 
-from . import ids, target_mesh, verify
-from .causes import Cause
+from . import ids, run, target_mesh, verify
 from .properties import job_state
 from .readiness import target_object
 
 
-def show(state: bpy.types.PropertyGroup, obj: bpy.types.Object, causes: Sequence[Cause], verdict: str) -> None:
-    """Keep `causes` where the panel sees them, with one sentence on the whole."""
-    state.diagnosed, state.verdict = obj.name, verdict
-    state.causes.clear()
-    for cause in causes:
+def look(context: bpy.types.Context, obj: bpy.types.Object) -> bool:
+    """Diagnose `obj` and keep what was found where the panel sees it; returns whether the mouth moves."""
+    verdict, state = verify.diagnose(context.scene, obj), job_state(context)
+    forget(state)
+    state.diagnosed, state.verdict = obj.name, verify.headline(obj, verdict)
+    for cause in verdict.causes:
         entry = state.causes.add()
         entry.cause, entry.subject, entry.sentence, entry.fix = cause.id, cause.subject, cause.sentence, cause.fix
+    return verdict.moves
 
 
 def forget(state: bpy.types.PropertyGroup) -> None:
@@ -31,7 +30,7 @@ def forget(state: bpy.types.PropertyGroup) -> None:
 
 def _undiagnosable(context: bpy.types.Context, obj: bpy.types.Object | None) -> str:
     """Why nothing can be said of `obj`, as one sentence; empty when it can be looked at."""
-    if job_state(context).running:
+    if run.current() is not None:
         return "A lip sync is being generated; wait for it or cancel it."
     if obj is None:
         return target_mesh.unusable_reason(obj)
@@ -58,7 +57,7 @@ class LIPSYNC_OT_diagnose(bpy.types.Operator):
         """Look, and show what was found."""
         obj = target_object(context)
         assert obj is not None
-        moves = _look(context, obj)
+        moves = look(context, obj)
         self.report({"INFO" if moves else "WARNING"}, job_state(context).verdict)
         return {"FINISHED"}
 
@@ -88,7 +87,7 @@ class LIPSYNC_OT_fix_mouth(bpy.types.Operator):
         known = verify.diagnose(context.scene, obj).causes
         cause = next((each for each in known if (each.id, each.subject) == (self.cause, self.subject)), None)
         if cause is None or cause.mend is None:
-            _look(context, obj)
+            look(context, obj)
             self.report({"INFO"}, "That is no longer in the way.")
             return {"CANCELLED"}
         try:
@@ -96,15 +95,9 @@ class LIPSYNC_OT_fix_mouth(bpy.types.Operator):
         except (AttributeError, RuntimeError, TypeError) as error:  # linked data may not be written
             self.report({"ERROR"}, f"It cannot be changed here: {str(error).strip().splitlines()[-1]}.")
             return {"CANCELLED"}
-        moves = _look(context, obj)
+        moves = look(context, obj)
         self.report({"INFO" if moves else "WARNING"}, job_state(context).verdict)
         return {"FINISHED"}
-
-
-def _look(context: bpy.types.Context, obj: bpy.types.Object) -> bool:
-    verdict = verify.diagnose(context.scene, obj)
-    show(job_state(context), obj, verdict.causes, verify.headline(obj, verdict))
-    return verdict.moves
 
 
 def register() -> None:

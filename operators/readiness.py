@@ -73,7 +73,14 @@ def disabled_reason(context: bpy.types.Context) -> str:
             reason = f"“{obj.name}” is not in the scene “{context.scene.name}”; choose another head."
         elif state.target_key == target_key(obj) and not state.target_usable:
             reason = state.target_line
-    return reason or audio_source.missing_reason(settings_of(context.scene), context.scene)
+    reason = reason or audio_source.missing_reason(settings_of(context.scene), context.scene)
+    return reason or _unsaved_reason(context)
+
+
+def _unsaved_reason(context: bpy.types.Context) -> str:
+    """A vertex cache needs a place."""
+    needs_place = settings_of(context.scene).mode == "CACHE" and not bpy.data.filepath
+    return "Save the file first: the vertex cache lies beside it." if needs_place else ""
 
 
 def _several_reason(context: bpy.types.Context, heads: list[bpy.types.Object]) -> str:
@@ -81,5 +88,5 @@ def _several_reason(context: bpy.types.Context, heads: list[bpy.types.Object]) -
     reason = next(filter(None, map(target_mesh.unusable_reason, heads)), "")
     queued = {entry.head for entry in queue_of(context.scene).entries}
     if reason or queued.issuperset(heads) or selected_strips(context.scene):
-        return reason
-    return audio_source.missing_reason(settings_of(context.scene), context.scene)
+        return reason or _unsaved_reason(context)
+    return audio_source.missing_reason(settings_of(context.scene), context.scene) or _unsaved_reason(context)

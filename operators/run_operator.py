@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import bpy
 
 from ..inference import Cancelled, LipSyncError
-from . import run
+from . import fix_mouth, run
 from .properties import job_state
 from .run import Item, Run
 
@@ -97,12 +97,25 @@ class RunOperator:
     def _conclude(self, context: bpy.types.Context) -> set[str]:
         self._stop(context)
         self._tell(context, summary(self._run.items))
+        self._judge(context)
         return {"FINISHED"} if any(item.report for item in self._run.items) else {"CANCELLED"}
 
     def _failed(self, context: bpy.types.Context, error: LipSyncError) -> set[str]:
         self._stop(context)
         self._tell(context, _message(error))
         return {"CANCELLED"}
+
+    def _judge(self, context: bpy.types.Context) -> None:
+        """Remember how fast it went, and what keeps a mouth from moving."""
+        state = job_state(context)
+        reports = [item.report for item in self._run.items if item.report is not None]
+        seconds = sum(report.compute_seconds for report in reports)
+        if seconds > 0:
+            state.speed = sum(report.speech_seconds for report in reports) / seconds
+        fix_mouth.forget(state)
+        still = next((report.object for report in reports if not report.moves), "")
+        if still in bpy.data.objects:
+            fix_mouth.look(context, bpy.data.objects[still])
 
     def _tell(self, context: bpy.types.Context, message: Message) -> None:
         state = job_state(context)

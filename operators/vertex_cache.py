@@ -124,6 +124,13 @@ def setting(modifier: bpy.types.Modifier, name: str) -> Any:
     return tuple(value) if isinstance(value, bpy.types.bpy_prop_array) else value
 
 
+def go_with(obj: bpy.types.Object, blend: Path) -> None:
+    """Let the cache of `obj` be found from `blend`, to which the open file is about to be saved as a copy."""
+    modifier = find(obj)
+    if modifier is not None and not bpy.data.filepath:  # else Blender itself turns relative paths when it saves
+        modifier.filepath = f"//{bpy.path.relpath(bpy.path.abspath(modifier.filepath), start=str(blend.parent))[2:]}"
+
+
 def switch_off(obj: bpy.types.Object, undo: ExitStack) -> str:
     """Let our modifier rest, where there is one that plays; returns the name of its file, "" if there is none."""
     modifier = find(obj)

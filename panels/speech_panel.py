@@ -10,6 +10,7 @@ import bpy
 from ..operators import ids, retime
 from ..operators.properties import job_state, settings_of
 from ..operators.readiness import disabled_reason, heads_to_speak, strips_line, target_key, target_object
+from .causes import draw_causes
 from .layout import LipSyncPanel, wrapped
 
 _LEVEL_ICONS = {"INFO": "CHECKMARK", "WARNING": "ERROR", "ERROR": "CANCEL"}
@@ -111,6 +112,8 @@ def _draw_message(layout: bpy.types.UILayout, context: bpy.types.Context, state:
     wrapped(box, context, state.message, _LEVEL_ICONS.get(state.level, "INFO"))
     for line in state.details.splitlines():
         wrapped(box, context, line, "BLANK1")
+    if state.level == "WARNING" and state.causes:
+        draw_causes(layout, context, state)
 
 
 def _duration(seconds: float) -> str:

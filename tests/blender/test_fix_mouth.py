@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import bpy
 import numpy as np
 import pytest
 from heads import arkit_puppet, evaluated, fingerprint
-from wav2sem_lipsync.operators import verify
+from wav2sem_lipsync.operators import copy_report, run, verify
 from wav2sem_lipsync.operators.properties import job_state
 
 KEYS = ["jawOpen", "mouthClose"]
@@ -171,10 +172,7 @@ def add_foreign_cache(puppet: bpy.types.Object) -> None:
     from wav2sem_lipsync.inference import write_cache
 
     rest = np.array([vertex.co for vertex in puppet.data.vertices])
-    folder = bpy.app.tempdir
-    from pathlib import Path
-
-    path = write_cache(Path(folder), "foreign", 1.0, 1, len(rest), [rest[None]])
+    path = write_cache(Path(bpy.app.tempdir), "foreign", 1.0, 1, len(rest), [rest[None]])
     modifier = puppet.modifiers.new("Simulation", "MESH_CACHE")
     modifier.cache_format, modifier.filepath = "PC2", str(path)
 
@@ -384,18 +382,69 @@ SITUATIONS: dict[str, Callable[[], Any]] = {
     "empty file": lambda: None,
     "an object that is no mesh": lambda: bpy.context.scene.collection.objects.link(bpy.data.objects.new("E", None)),
     "a head without lip sync": lambda: arkit_puppet(KEYS),
-    "a job runs": lambda: setattr(job_state(bpy.context), "running", True),
+    "a lip sync runs": lambda: run.start([run.Item("Head", dict)]),
 }
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_greyed_button_tells_why(situation: str) -> None:
     SITUATIONS[situation]()
-    for name in operators():
-        operator = getattr(bpy.ops.wav2sem, name)
-        if operator.poll():
-            continue
-        with pytest.raises(RuntimeError, match=r"poll\(\)") as caught:
-            operator()
-        sentence = str(caught.value).partition("poll()")[2].strip(" ,\n")
-        assert sentence.endswith(".") and "context is incorrect" not in sentence, f"{name}: {sentence!r}"
+    try:
+        greyed = [name for name in operators() if not getattr(bpy.ops.wav2sem, name).poll()]
+        for name in greyed:
+            with pytest.raises(RuntimeError, match=r"poll\(\)") as caught:
+                getattr(bpy.ops.wav2sem, name)()
+            sentence = str(caught.value).partition("poll()")[2].strip(" ,\n")
+            assert sentence.endswith(".") and "context is incorrect" not in sentence, f"{name}: {sentence!r}"
+    finally:
+        run.finish()
+    assert greyed
+
+
+def test_a_bake_that_does_not_show_offers_its_fixes(puppet: bpy.types.Object) -> None:
+    puppet.show_only_shape_key = True
+    generate("ACTION")
+    state = job_state(bpy.context)
+    assert state.level == "WARNING" and "pinned" in state.message and state.speed > 0
+    (entry,) = [entry for entry in state.causes if entry.cause == "pinned"]
+    assert bpy.ops.wav2sem.fix_mouth(cause=entry.cause, subject=entry.subject) == {"FINISHED"}
+    assert moves(puppet)
+    generate("ACTION")
+    assert state.level == "INFO" and not state.causes and not state.verdict
+
+
+# ---- the report ----------------------------------------------------------------------------------------------------
+
+
+def test_report_tells_versions_and_no_folders(puppet: bpy.types.Object, tmp_path: Path) -> None:
+    generate("ACTION")
+    text = copy_report.report(bpy.context)
+    for part in (
+        "Wav2Sem Lip Sync 0.",
+        bpy.app.version_string,
+        "onnxruntime",
+        "Model toy 1.0.0",
+        "on CPU",
+        "speaks for",
+    ):
+        assert part in text
+    bpy.context.scene.wav2sem_lipsync.audio_path = str(tmp_path / "a film" / "nowhere.wav")
+    with pytest.raises(RuntimeError):
+        bpy.ops.wav2sem.generate_lipsync()
+    job_state(bpy.context).message = f"“{tmp_path / 'a film' / 'nowhere.wav'}” is bad."
+    text = copy_report.report(bpy.context)
+    assert "“…/nowhere.wav” is bad." in text and "a film" not in text and str(tmp_path) not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("at “/home/ann smith/film/line.wav”; choose", "at “…/line.wav”; choose"),
+        ("C:\\Users\\Ann Smith\\a.wav is bad", "…/a.wav is bad"),
+        ("\\\\server\\share\\a.wav", "…/a.wav"),
+        ("//audio/x.wav", "…/x.wav"),
+        ("and/or 3 / 4, 1/2", "and/or 3 / 4, 1/2"),
+    ],
+)
+def test_paths_are_cut_to_their_names(text: str, short: str) -> None:
+    assert copy_report.without_folders(text) == short

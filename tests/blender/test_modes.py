@@ -23,7 +23,18 @@ from heads import (
 )
 from test_vertex_model import vertex_package
 from wav2sem_lipsync.inference import Cancelled, FaceMotion, LipSyncError, ModelPackage, PointCache
-from wav2sem_lipsync.operators import audio_source, bake, ids, lipsync_task, model_list, sound, vertex_cache
+from wav2sem_lipsync.operators import (
+    audio_source,
+    bake,
+    batch_jobs,
+    command_line,
+    ids,
+    lipsync_task,
+    model_list,
+    output,
+    sound,
+    vertex_cache,
+)
 from wav2sem_lipsync.operators.lipsync_task import Options
 
 EXACT = 2e-5  # metres: what rounding leaves
@@ -466,3 +477,84 @@ def test_a_modifier_before_the_cache_is_named(settings: Any, tmp_path: Path) -> 
     found = {entry.cause: entry for entry in bpy.context.window_manager.wav2sem_job.causes}
     bpy.ops.wav2sem.fix_mouth(cause="cache_place", subject=found["cache_place"].subject)
     assert head.modifiers[0].name == ids.TRACK
+
+
+# ---- without a window ----------------------------------------------------------------------------------------------
+
+
+def command(folder: Path, model: Path, speech: Path, *more: str, output: str = "out.blend") -> list[str]:
+    given = {"audio": speech, "object": "Head", "output": folder / output, "model": model}
+    return [*(part for name, value in given.items() for part in (f"--{name}", str(value))), *more]
+
+
+@pytest.mark.parametrize("where", ["beside the shot", "elsewhere", "of a file never saved"])
+def test_a_cache_from_the_command_line_lies_beside_the_output(
+    where: str, tmp_path: Path, toy_folder: Path, speech_file: Path
+) -> None:
+    made_up_head()
+    shot = saved(tmp_path)
+    out = tmp_path if where == "beside the shot" else tmp_path / "out"
+    out.mkdir(exist_ok=True)
+    blend = [str(shot)]
+    if where == "of a file never saved":
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        made_up_head()
+        blend = []
+    assert command_line.main([*blend, *command(out, toy_folder, speech_file, "--mode", "cache")]) == 0
+    bpy.ops.wm.open_mainfile(filepath=str(out / "out.blend"))
+    head = bpy.data.objects["Head"]
+    assert cache_of(head).filepath == "//lip_sync/Head-1.pc2"
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
+    assert (out / "lip_sync" / "Head-1.pc2").is_file()
+
+
+def test_exact_from_the_command_line(tmp_path: Path, toy_folder: Path, speech_file: Path, capsys: Any) -> None:
+    made_up_head()
+    shot = saved(tmp_path)
+    more = ("--mode", "exact", "--within", "0.03")
+    assert command_line.main([str(shot), *command(tmp_path, toy_folder, speech_file, *more)]) == 0
+    assert "within 0.03 mm" in capsys.readouterr().err
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "out.blend"))
+    head = bpy.data.objects["Head"]
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) <= 3e-5 + EXACT
+
+
+def test_a_cache_needs_a_blend(tmp_path: Path, toy_folder: Path, speech_file: Path, capsys: Any) -> None:
+    made_up_head()
+    shot = saved(tmp_path)
+    parts = command(tmp_path, toy_folder, speech_file, "--mode", "cache", output="out.glb")
+    assert command_line.main([str(shot), *parts]) == 1
+    assert "played by a .blend" in capsys.readouterr().err and not (tmp_path / "lip_sync").exists()
+
+
+def test_an_output_that_cannot_be_written_leaves_no_cache(
+    tmp_path: Path, toy_folder: Path, speech_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up_head()
+    shot = saved(tmp_path)
+
+    def refuse(*_: Any) -> None:
+        raise output.OutputError("The disk is full.")
+
+    monkeypatch.setattr(output, "write", refuse)
+    assert command_line.main([str(shot), *command(tmp_path, toy_folder, speech_file, "--mode", "cache")]) == 1
+    assert not list(tmp_path.rglob("*.pc2"))
+
+
+@pytest.mark.parametrize("words", [("--mode", "best"), ("--mode", "exact", "--within", "0"), ("--within", "wide")])
+def test_wrong_words(words: tuple[str, ...], tmp_path: Path, toy_folder: Path, speech_file: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command_line.main(command(tmp_path, toy_folder, speech_file, *words))
+    assert caught.value.code == 2
+
+
+def test_modes_in_a_job_list(tmp_path: Path) -> None:
+    lines = [
+        "blend,audio,object,output,mode,within",
+        "a.blend,a.wav,H,1.blend,Exact,0.2",
+        "a.blend,a.wav,H,2.blend,odd,",
+    ]
+    (tmp_path / "jobs.csv").write_text("\n".join(lines))
+    good, bad = batch_jobs.read_jobs(str(tmp_path / "jobs.csv"), {"model": "m"})
+    assert (good.mode, good.within, good.problem) == ("exact", 0.2, "")
+    assert "no mode" in bad.problem
