@@ -17,6 +17,7 @@ import numpy as np
 
 from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData, pack, unpack
+from ..inference.curves import Keys
 from ..inference.hand_edits import CurveEdits, Written, count, diff, from_arrays, merge, shifted, to_arrays
 from . import id_bytes, ids, keyframes, nla_strips
 from .keyframes import value_path
@@ -59,6 +60,8 @@ def hand_edits(bake: Bake) -> dict[str, CurveEdits]:
     found = {}
     for name, before in stored_curves(bake.action).items():
         fcurve = fcurves.get(value_path(name))
+        if _untouched(fcurve, before):
+            continue
         edits = diff(None if fcurve is None else keyframes.read(fcurve), before)
         if edits is not None:
             found[name] = edits
@@ -89,8 +92,7 @@ def rewrite(
         fcurve, before = fcurves.get(value_path(name)), stored.get(name)
         if fcurve is not None and before is None:
             continue  # the user's own
-        whole = fcurve is not None and before is not None and not before.hidden.any()
-        if whole and before is not None and keyframes.slide(fcurve, before.keys, generated):
+        if _slid(fcurve, before, generated):
             now[name] = Written.whole(generated)
             continue
         current = None if fcurve is None else keyframes.read(fcurve)
@@ -110,6 +112,23 @@ def rewrite(
     if bake.strip is not None:
         nla_strips.follow(bake.strip, span, tuple(action.frame_range))
     return edited
+
+
+def _untouched(fcurve: bpy.types.FCurve | None, before: Written) -> bool:
+    """Whether nobody edited `fcurve`, found out quickly; false where that takes a closer look."""
+    return fcurve is not None and not before.hidden.any() and keyframes.stands(fcurve, before.keys)
+
+
+def _slid(fcurve: bpy.types.FCurve | None, before: Written | None, generated: Keys) -> bool:
+    """The short way, while a slider is dragged: nobody edited the curve and its keys only move; false otherwise."""
+    if before is None or generated.slopes is not None or len(before.keys) != len(generated):
+        return False
+    if not _untouched(fcurve, before):
+        return False
+    old = before.keys
+    if not (np.array_equal(old.frames, generated.frames) and np.array_equal(old.values, generated.values)):
+        keyframes.slide(fcurve, generated)
+    return True
 
 
 def _new_curve(bag: Any, name: str) -> bpy.types.FCurve:

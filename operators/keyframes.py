@@ -83,13 +83,10 @@ def set_types(fcurve: bpy.types.FCurve, kind: int) -> None:
     fcurve.update()
 
 
-def slide(fcurve: bpy.types.FCurve, before: Keys, after: Keys) -> bool:
-    """The short way from `before` to `after`, when nobody edited `before` and only places change; else False.
-
-    While a slider is dragged this is what happens to all curves but a few.
-    """
+def stands(fcurve: bpy.types.FCurve, keys: Keys) -> bool:
+    """Whether `fcurve` has just what was written from `keys`: the quick answer, for straight lines alone."""
     points = fcurve.keyframe_points
-    if before.slopes is not None or after.slopes is not None or not len(before) == len(after) == len(points):
+    if keys.slopes is not None or len(keys) != len(points):
         return False
     for attribute, number in STRAIGHT.items():
         numbers = np.empty(len(points), np.uint8)
@@ -98,13 +95,15 @@ def slide(fcurve: bpy.types.FCurve, before: Keys, after: Keys) -> bool:
             return False
     places = np.empty((len(points), 2), np.float32)
     points.foreach_get("co", places.reshape(-1))
-    if np.abs(places[:, 0] - before.frames).max() >= SAME or np.abs(places[:, 1] - before.values).max() >= SAME:
-        return False
-    wanted = np.stack([after.frames, after.values], axis=1)
-    if (places != wanted).any():
-        points.foreach_set("co", wanted.reshape(-1))
-        fcurve.update()
-    return True
+    off = max(np.abs(places[:, 0] - keys.frames).max(initial=0), np.abs(places[:, 1] - keys.values).max(initial=0))
+    return bool(off < SAME)
+
+
+def slide(fcurve: bpy.types.FCurve, keys: Keys) -> None:
+    """Move the keys of `fcurve`, which has as many, to where `keys` are; all else about them stays."""
+    places = np.stack([keys.frames, keys.values], axis=1)
+    fcurve.keyframe_points.foreach_set("co", places.reshape(-1))
+    fcurve.update()
 
 
 def _fields() -> Any:

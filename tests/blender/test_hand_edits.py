@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -483,3 +484,43 @@ def test_flame_head_edits_survive_too(settings: Any) -> None:
     strength(head, 0.3)
     generate()
     assert values_at(head, "jawOpen", np.array([21]))[0] == pytest.approx(0.77, abs=1e-5)
+
+
+def test_edits_survive_saving_and_appending(puppet: bpy.types.Object, tmp_path: Path) -> None:
+    animator = Animator(puppet, 3)
+    animator.edit(12)
+    strength(puppet, 0.7)
+    counted = {name: edits.touched.tolist() for name, edits in animation.hand_edits(bake_of(puppet)).items()}
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    for appended in (False, True):
+        if appended:
+            bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+            with bpy.data.libraries.load(str(tmp_path / "shot.blend")) as (_, wanted):
+                wanted.objects = ["Puppet"]
+            bpy.context.scene.collection.objects.link(wanted.objects[0])
+        animator.obj = bpy.data.objects["Puppet"]
+        found = animation.hand_edits(bake_of(animator.obj))
+        assert {name: edits.touched.tolist() for name, edits in found.items()} == counted
+        strength(animator.obj, 1.2)
+        animator.check()
+        strength(animator.obj, 0.7)
+
+
+def test_undo_takes_keys_and_what_is_known_of_them_back_together(puppet: bpy.types.Object) -> None:
+    curves_of(puppet)["jawOpen"].keyframe_points[20].co.y = 0.77
+    bpy.ops.ed.undo_push(message="edited")
+    before, action = keys_of(puppet), bake_of(puppet).action
+    written = action[ids.WRITTEN]
+    for act in (
+        lambda: strength(bpy.data.objects["Puppet"], 0.4),
+        bpy.ops.wav2sem.drop_edits,
+        bpy.ops.wav2sem.merge_edits,
+    ):
+        act()
+        bpy.ops.ed.undo_push(message="acted")
+        assert bpy.data.actions[0].get(ids.WRITTEN) != written or keys_of(bpy.data.objects["Puppet"]) != before
+        bpy.ops.ed.undo()
+        head = bpy.data.objects["Puppet"]
+        assert keys_of(head) == before and bake_of(head).action[ids.WRITTEN] == written
+        assert list(animation.hand_edits(bake_of(head))) == ["jawOpen"]
