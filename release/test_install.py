@@ -19,6 +19,7 @@ from array import array
 from math import pi, sin
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from package import build
 from wheel_lock import PYTHONS, ROOT
@@ -35,7 +36,7 @@ import sys, bpy
 from importlib import import_module
 sys.exit(import_module("bl_ext.user_default.{ID}.operators.command_line").main(sys.argv[1:]))
 """
-_SHOT = """
+SHOT = """
 import sys, bpy
 bpy.ops.mesh.primitive_uv_sphere_add()
 head = bpy.context.object
@@ -110,15 +111,11 @@ def run(machine: Machine, flavour: str = "default") -> dict[str, object]:
     version = machine.script("import sys; print('PYTHON', sys.version_info.major * 100 + sys.version_info.minor)")
     python = int(version.split("PYTHON ")[1].split()[0])
     package = build(PLATFORM, flavour, PYTHONS if python in PYTHONS else (python,), machine.folder)
-    _write_clip(machine.folder / "line.wav")
-    machine.script(_SHOT.format(path=machine.path("shot.blend")))
+    write_clip(machine.folder / "line.wav")
+    machine.script(SHOT.format(path=machine.path("shot.blend")))
     machine.command("extension", "install-file", "-r", "user_default", "-e", machine.path(package.name))
     installed = len(machine.left())
-    output = machine.command(
-        "lipsync", machine.path("shot.blend"), "--audio", machine.path("line.wav"), "--object", "Head",
-        "--output", machine.path("out.blend"),
-    )  # fmt: skip
-    line = json.loads([text for text in output.splitlines() if text.startswith("{")][-1])
+    line = bake(machine)
     checked = machine.script(_CHECK.format(path=machine.path("out.blend")))
     facts = json.loads(checked.split("CHECK ")[1].splitlines()[0])
     machine.command("extension", "remove", f"user_default.{ID}")
@@ -129,7 +126,16 @@ def run(machine: Machine, flavour: str = "default") -> dict[str, object]:
     return facts
 
 
-def _write_clip(path: Path) -> None:
+def bake(machine: Machine) -> dict[str, Any]:
+    """Bake line.wav on shot.blend with the installed extension; what it reports."""
+    output = machine.command(
+        "lipsync", machine.path("shot.blend"), "--audio", machine.path("line.wav"), "--object", "Head",
+        "--output", machine.path("out.blend"),
+    )  # fmt: skip
+    return json.loads([text for text in output.splitlines() if text.startswith("{")][-1])
+
+
+def write_clip(path: Path) -> None:
     """Three seconds of something like syllables."""
     random = Random(1)
     samples = (int(9000 * random.gauss(0, 1) * abs(sin(4 * pi * i / 16000))) for i in range(48000))
