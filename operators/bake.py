@@ -12,7 +12,7 @@ import bpy
 
 from ..inference import MeshError
 from ..inference.pieces import Piece, to_plain
-from . import destinations, id_bytes, ids, shape_keys, sound, target_mesh, verify, vertex_cache
+from . import destinations, face_properties, id_bytes, ids, refine, shape_keys, sound, target_mesh, verify, vertex_cache
 from .destinations import Written
 from .lipsync_task import Result, Task
 from .playing import played_names
@@ -53,6 +53,8 @@ def write(task: Task, result: Result) -> Report:
         if result.baked.cache is None:
             off = vertex_cache.switch_off(obj, undo)
             written = _animate(obj, task, result, pieces, undo)
+            if face_properties.snapshot(obj, scene) != task.sliders:  # turned while the network ran
+                refine.refresh(obj, scene)
         else:
             written = _play_cache(obj, task, result, undo)
         if obj.data.shape_keys:

@@ -12,7 +12,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..inference import LipSyncError, MeshError
-from . import animation, face_properties, ids, shaping, stored_result
+from . import animation, face_properties, ids, shaping, stored_result, vertex_cache
 from .animation import Bake
 from .face_properties import SLIDERS
 
@@ -29,6 +29,8 @@ def disabled_reason(obj: bpy.types.Object | None) -> str:
     if obj is None:
         return "No mesh is chosen; select a head."
     bakes = bakes_of(obj)
+    if not bakes and vertex_cache.find(obj) is not None:
+        return f"“{obj.name}” plays a vertex cache, which has no shape keys to refine; bake ARKit keys for that."
     if not bakes:
         return f"“{obj.name}” has no lip sync yet; generate one first."
     if not obj.is_editable:

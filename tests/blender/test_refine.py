@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import bpy
 import numpy as np
 import pytest
 from heads import arkit_puppet, evaluated, made_up_head, motion_of, rest
-from wav2sem_lipsync.inference import LipSyncModel
-from wav2sem_lipsync.operators import face_properties, ids, refine, stored_result
+from wav2sem_lipsync.inference import FaceMotion, LipSyncError, LipSyncModel, compact
+from wav2sem_lipsync.operators import bake, face_properties, ids, refine, scene_task, stored_result
+from wav2sem_lipsync.operators.arkit_names import Channel
+from wav2sem_lipsync.operators.stored_result import StoredResult
 
 FRAMES = (5, 11, 20, 33, 48)
 SLIDERS = {
@@ -52,8 +55,8 @@ def movement(obj: bpy.types.Object, frames: tuple[int, ...] = FRAMES) -> float:
 def keys_of(obj: bpy.types.Object) -> dict[str, bytes]:
     """Places of all keys of the lip sync, bit by bit."""
     found = {}
-    for bake in refine.bakes_of(obj):
-        for curve in bake.action.layers[0].strips[0].channelbag(bake.slot).fcurves:
+    for baked in refine.bakes_of(obj):
+        for curve in baked.action.layers[0].strips[0].channelbag(baked.slot).fcurves:
             places = np.empty(2 * len(curve.keyframe_points), np.float32)
             curve.keyframe_points.foreach_get("co", places)
             found[curve.data_path] = places.tobytes()
@@ -98,6 +101,17 @@ def test_sliders_count_in_generate_too(settings: Any) -> None:
     generate()
     face(second).strength = 0.5
     assert list(keys_of(first).values()) == list(keys_of(second).values())
+
+
+def test_sliders_turned_while_the_network_runs_count(settings: Any) -> None:
+    obj = made_up_head()
+    task = scene_task.task_from_settings(bpy.context)
+    result = task.compute(lambda *_: None, lambda: False)
+    face(obj).strength = 0.5
+    bake.write(task, result)
+    late = keys_of(obj)
+    generate()
+    assert keys_of(obj) == late
 
 
 def test_each_head_has_its_own_sliders(settings: Any) -> None:
@@ -372,6 +386,67 @@ def test_damaged_data_is_one_sentence_and_no_key_is_lost(head: bpy.types.Object,
     face(head).strength = 0.3
     assert keys_of(head) == before
     assert not bpy.ops.wav2sem.refine_preset.poll()
+
+
+GOOD = StoredResult(
+    FaceMotion(50.0, 0.0, ("jawOpen", "mouthClose"), np.random.default_rng(0).random((30, 2), np.float32), None),
+    (Channel("jawOpen", (0,)), Channel("both", (0, 1))),
+    {"loudness": np.arange(30.0)},
+)
+
+
+@pytest.mark.parametrize("kind", ["blendshapes", "vertices"])
+def test_stored_and_read_back(kind: str) -> None:
+    weights = GOOD.motion.weights if kind == "blendshapes" else 5 * GOOD.motion.weights - 3
+    found = stored_result.unpacked(
+        stored_result.packed(replace(GOOD, motion=replace(GOOD.motion, weights=weights, kind=kind)))
+    )
+    assert np.abs(found.motion.weights - weights).max() <= 0.51 / 65535 * max(1.0, np.ptp(weights))
+    assert (found.motion.fps, found.motion.names, found.motion.kind) == (50.0, GOOD.motion.names, kind)
+    assert found.channels == GOOD.channels
+    np.testing.assert_array_equal(found.extras["loudness"], GOOD.extras["loudness"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weights", np.zeros((2, 30))),
+        ("weights", np.zeros((2, 0), np.uint16)),
+        ("weights", np.zeros(60, np.uint16)),
+        ("low", np.array([0.0, np.nan])),
+        ("low", np.array(["a", "b"])),
+        ("span", np.array([1.0, np.inf])),
+        ("span", np.ones(3)),
+        ("fps", np.float64(0)),
+        ("fps", np.array("fast")),
+        ("fps", np.ones(2)),
+        ("kind", np.array("dance")),
+        ("names", np.array(["jawOpen", "jawOpen"])),
+        ("names", np.arange(2)),
+        ("keys", np.array(["a", "a"])),
+        ("keys", np.array([], "U1")),
+        ("columns", np.array([0, 0, 2], np.int32)),
+        ("columns", np.array([-1, 0, 1], np.int32)),
+        ("columns", np.array([0.5, 0, 1])),
+        ("columns", np.zeros((3, 2), np.int32)),
+        ("counts", np.array([3, 0], np.int32)),
+        ("counts", np.array([-1, 4], np.int32)),
+        ("counts", np.array([1.0, 2.0])),
+        ("counts", np.zeros((2, 1), np.int32)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_damage(name: str, value: np.ndarray) -> None:
+    arrays = compact.unpack(stored_result.packed(GOOD)) | {name: value}
+    with pytest.raises(LipSyncError, match="damaged"):
+        stored_result.unpacked(compact.pack(arrays))
+
+
+@pytest.mark.parametrize("name", ["weights", "low", "fps", "kind", "names", "keys", "columns", "counts"])
+def test_arrays_that_are_missing_are_damage(name: str) -> None:
+    arrays = compact.unpack(stored_result.packed(GOOD))
+    del arrays[name]
+    with pytest.raises(LipSyncError, match="damaged"):
+        stored_result.unpacked(compact.pack(arrays))
 
 
 def test_facts_that_are_nonsense_are_refused(head: bpy.types.Object) -> None:
