@@ -14,6 +14,7 @@ from typing import Any
 SOUNDS = frozenset(f".{name}" for name in ["wav", "flac", "ogg", "opus", "mp3", "aiff", "aif", "caf", "w64", "au"])
 _NUMBERS = {"start_frame": 1.0, "tolerance": 0.0, "within": 0.1}
 _MODES = ("arkit", "exact", "cache")
+_CHOICES = ("nla", "slot")
 _TRUE, _FALSE = {"1", "true", "yes"}, {"", "0", "false", "no"}
 _PATHS = ("blend", "audio", "output", "model")
 
@@ -36,6 +37,7 @@ class BatchJob:
     start_frame: float = 1.0
     tolerance: float = 0.0
     nla: bool = False
+    slot: bool = False
     mode: str = "arkit"
     within: float = 0.1
     problem: str = ""
@@ -124,10 +126,13 @@ def _job(number: int, line: Mapping[str, Any], defaults: Mapping[str, Any], fold
         values["mode"] = str(values.get("mode", _MODES[0])).lower()
         if values["mode"] not in _MODES:
             raise ValueError(f"{values['mode']!r} is no mode; choose {', '.join(_MODES)}.")
-        word = str(values.get("nla", "")).lower()
-        if word not in _TRUE | _FALSE:
-            raise ValueError(f"{values['nla']!r} for nla is neither true nor false.")
-        values["nla"] = word in _TRUE
+        for name in _CHOICES:
+            word = str(values.get(name, "")).lower()
+            if word not in _TRUE | _FALSE:
+                raise ValueError(f"{values[name]!r} for {name} is neither true nor false.")
+            values[name] = word in _TRUE
+        if values["nla"] and values["slot"]:
+            raise ValueError("nla and slot exclude each other.")
         for name in _PATHS:
             base = folder if name in given else Path.cwd()
             values[name] = str(base / str(values[name])) if values.get(name) else ""

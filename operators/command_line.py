@@ -70,7 +70,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)"
     )
-    parser.add_argument("--nla", action="store_true", help="into an NLA strip instead of the action")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--nla", action="store_true", help="into an NLA strip instead of a new action")
+    place.add_argument("--slot", action="store_true", help="into the slot of the action that plays, beside its curves")
     parser.add_argument(
         "--mode", choices=("arkit", "exact", "cache"), default="arkit", help="editable ARKit keys, exact shapes, or a "
         "vertex cache beside the output (arkit)"
@@ -160,7 +162,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
         Options(
             options.start_frame,
             options.tolerance,
-            "NLA" if options.nla else "ACTION",
+            "NLA" if options.nla else "SLOT" if options.slot else "ACTION",
             style=options.style or None,
             threads=threads,
             mode=options.mode.upper(),

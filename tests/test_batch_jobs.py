@@ -50,10 +50,12 @@ def test_bad_lines_are_jobs_with_a_problem(tmp_path: Path) -> None:
         {"audio": "a.wav", "tolerance": "much"}, {"output": "x.blend"}, {"audio": "a.wav", "output": "{nonsense}"},
         {"audio": "a.wav", "nla": "perhaps"}, {"audio": "a.wav", "output": "same.blend"},
         {"audio": "b.wav", "output": "same.blend"}, {"audio": ["list"], "style": {"a": 1}},
+        {"audio": "a.wav", "nla": "yes", "slot": "yes"},
     ]  # fmt: skip
     (tmp_path / "jobs.json").write_text(json.dumps(lines))
     problems = [job.problem for job in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)]
     assert [bool(problem) for problem in problems[:6]] == [True, True, True, True, False, True]
+    assert "exclude" in problems[7]
     assert "no audio" in problems[1] and "Job 5 writes" in problems[5]
 
 

@@ -155,6 +155,18 @@ def test_options_reach_the_bake(shot: Path, speech_file: Path, toy_folder: Path)
     assert len(curve.keyframe_points) < 70
 
 
+def test_into_the_slot_that_plays(shot: Path, speech_file: Path, toy_folder: Path) -> None:
+    bpy.ops.wm.open_mainfile(filepath=str(shot))
+    head = bpy.data.objects["Head"]
+    head.shape_key_add(name="Basis")
+    head.shape_key_add(name="frown").keyframe_insert("value", frame=9)
+    bpy.ops.wm.save_mainfile()
+    assert bake.main([*arguments(shot, speech_file, toy_folder), "--slot"]) == 0
+    (action,) = bpy.data.actions
+    paths = {curve.data_path for curve in action.layers[0].strips[0].channelbag(action.slots[0]).fcurves}
+    assert {'key_blocks["frown"].value', 'key_blocks["jawOpen"].value'} <= paths
+
+
 def test_command_of_blender(shot: Path, speech_file: Path, toy_folder: Path) -> None:
     """`blender --command lipsync` calls this very function."""
     assert command_line._command is not None
