@@ -25,7 +25,7 @@ function compileJob(job) {
     const settings = job.settings;
     for (let first = 1; first <= settings.count; first += settings.per_task) {
         const range = `${first}-${Math.min(first + settings.per_task - 1, settings.count)}`;
-        const task = author.Task(`lipsync-${range}`, "misc");
+        const task = author.Task(`lipsync-${range}`, "blender");
         task.addCommand(author.Command("exec", {
             exe: "{blender}",
             args: [
