@@ -46,12 +46,13 @@ def write(task: Task, result: Result) -> Report:
     if scene is None:
         raise MeshError(f"The scene “{task.scene}” was deleted while the speech was being analysed.")
     _check_keys(obj, task, result)
+    first, last = result.curves.frame_range
     off = ""
     with ExitStack() as undo:
         before = played_names(obj.data.shape_keys)
         pieces = sound.place(scene, task.source, result.pieces, undo)
         if result.baked.cache is None:
-            off = vertex_cache.switch_off(obj, undo)
+            off = vertex_cache.switch_off(obj, first, last, undo)
             written = _animate(obj, task, result, pieces, undo)
             if face_properties.snapshot(obj, scene) != task.sliders:  # turned while the network ran
                 refine.refresh(obj, scene)
@@ -59,13 +60,12 @@ def write(task: Task, result: Result) -> Report:
             written = _play_cache(obj, task, result, undo)
         if obj.data.shape_keys:
             shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
-        first, last = result.curves.frame_range
         sound.play_in_sync(scene, last, undo)
         undo.pop_all()
     if result.baked.cache is not None:
         result.baked.cache.keep()
     seconds = perf_counter() - began
-    problem = verify.problem(scene, obj)
+    problem = verify.problem(scene, obj, first)
     return Report(
         sentence=_sentence(obj, result, problem),
         notes=_notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note)),

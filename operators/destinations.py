@@ -96,17 +96,26 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
         return ""
     replaced = nla_strips.clear(data, first, last, undo)
     action = data.action
-    if action is not None and is_ours(action):
-        replaced = nla_strips.keep(action, undo)
+    if action is None or ids.MARK not in action or action.frame_range[0] > last or action.frame_range[1] < first:
+        return replaced
+    if is_ours(action):
         _assign(data, None, None, undo)
-    elif action is not None and ids.GUEST in action:
-        brought = animation.stored_curves(action)
-        for path, fcurve in keyframes.curves_of(keyframes.bag_of(action, data.action_slot)).items():
-            if any(path == keyframes.value_path(name) for name in brought):
-                undo.callback(setattr, fcurve, "mute", fcurve.mute)
-                fcurve.mute = True
-                replaced = action.name
-    return replaced
+        return nla_strips.keep(action, undo)
+    _mute(_brought(action, data.action_slot), True, undo)
+    return str(action.name)
+
+
+def _brought(action: bpy.types.Action, slot: Any) -> list[bpy.types.FCurve]:
+    """The F-curves that a bake brought to an action of the user's."""
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
+    paths = [keyframes.value_path(name) for name in animation.stored_curves(action)]
+    return [fcurves[path] for path in paths if path in fcurves]
+
+
+def _mute(fcurves: list[bpy.types.FCurve], mute: bool, undo: ExitStack) -> None:
+    for fcurve in fcurves:
+        undo.callback(setattr, fcurve, "mute", fcurve.mute)
+        fcurve.mute = mute
 
 
 def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitStack, keep_edits: bool) -> Written:
@@ -133,6 +142,9 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
             f"The lip sync in “{action.name}” was edited by hand on other shape keys than the new one has; choose Drop "
             "for hand edits, or push that action down."
         )
+    silenced = _brought(action, slot)
+    if silenced and all(fcurve.mute for fcurve in silenced):  # by a vertex cache that took their place
+        _mute(silenced, False, undo)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
     brought = animation.stored_curves(action)

@@ -30,14 +30,16 @@ class Verdict:
     causes: tuple[Cause, ...]
 
 
-def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object) -> Verdict:
+def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float | None = None) -> Verdict:
     """Whether the lip sync of `obj` shows, and all that stands in its way.
 
-    Evaluates the mesh at the two frames between which it should move most; the current frame is kept.
+    Of several, the one at `frame` is judged, by default the current one: the mesh is evaluated at the two frames
+    between which it should move most; the current frame is kept.
     """
     face = look(scene, obj)
+    frame = scene.frame_current_final if frame is None else frame
     causes = [*_checked(face, playback=False)]
-    should = _extremes(face)
+    should = _extremes(face, frame)
     moves = not any(cause.id in ("nothing", "unassigned", "displaced") for cause in causes)
     if face.layer is None:
         moves = False
@@ -48,9 +50,9 @@ def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object) -> Verdict:
     return Verdict(moves, (*causes, *_checked(face, playback=True)))
 
 
-def problem(scene: bpy.types.Scene, obj: bpy.types.Object) -> str:
-    """One sentence on why the mouth does not move as baked; empty when it does, or when the speech is silent."""
-    verdict = diagnose(scene, obj)
+def problem(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float) -> str:
+    """One sentence on why the lip sync at `frame` does not show; empty when it does, or when the speech is silent."""
+    verdict = diagnose(scene, obj, frame)
     if verdict.moves:
         return ""
     found = next((cause for cause in verdict.causes if not cause.playback), verdict.causes[0])
@@ -82,11 +84,17 @@ def _checked(face: Face, playback: bool) -> Iterator[Cause]:
     return (cause for check in checks for cause in check(face) if cause.playback == playback)
 
 
-def _extremes(face: Face) -> tuple[float, float, float] | None:
+def _extremes(face: Face, frame: float) -> tuple[float, float, float] | None:
     """Two frames between which the mesh should move, and by how much (mesh units); None when it should not."""
-    found = [_extremes_of_cache(face)] if face.cache and face.cache.show_viewport else []
-    found += [_extremes_of_keys(face, part) for part in face.parts]
-    return max((each for each in found if each), key=lambda each: each[2], default=None)
+    cached = face.cache is not None and face.cache.show_viewport
+    ranges = [part.frame_range for part in face.parts]
+    if cached:
+        assert face.cache is not None
+        ranges.append(vertex_cache.frame_range(face.cache))
+    if not ranges:
+        return None
+    number = min(range(len(ranges)), key=lambda i: max(ranges[i][0] - frame, frame - ranges[i][1], 0.0))
+    return _extremes_of_keys(face, face.parts[number]) if number < len(face.parts) else _extremes_of_cache(face)
 
 
 def _extremes_of_keys(face: Face, part: Part) -> tuple[float, float, float] | None:

@@ -131,10 +131,13 @@ def go_with(obj: bpy.types.Object, blend: Path) -> None:
         modifier.filepath = f"//{bpy.path.relpath(bpy.path.abspath(modifier.filepath), start=str(blend.parent))[2:]}"
 
 
-def switch_off(obj: bpy.types.Object, undo: ExitStack) -> str:
-    """Let our modifier rest, where there is one that plays; returns the name of its file, "" if there is none."""
+def switch_off(obj: bpy.types.Object, first: float, last: float, undo: ExitStack) -> str:
+    """Let our modifier rest, where it plays in the frames `first` to `last`; returns its file's name, "" for none."""
     modifier = find(obj)
     if modifier is None or not (modifier.show_viewport or modifier.show_render):
+        return ""
+    begin, end = frame_range(modifier)
+    if begin > last or end < first:
         return ""
     for name in ("show_viewport", "show_render"):
         undo.callback(setattr, modifier, name, getattr(modifier, name))

@@ -350,6 +350,17 @@ def test_a_cause_that_has_gone_meanwhile(puppet: bpy.types.Object) -> None:
     assert fingerprint() == before and not job_state(bpy.context).causes
 
 
+def test_the_speech_at_the_current_frame_is_judged(puppet: bpy.types.Object) -> None:
+    for start in (1, 200):
+        bpy.context.scene.wav2sem_lipsync.start_frame = start
+        generate("NLA")
+    assert len(data_of(puppet).nla_tracks[0].strips) == 2
+    data_of(puppet).nla_tracks[0].strips[1].mute = True
+    for frame, words in ((13, " moves"), (213, "does not move")):
+        bpy.context.scene.frame_set(frame)
+        assert "strip_muted" in diagnosed() and words in job_state(bpy.context).verdict
+
+
 def test_silence_is_no_cause(puppet: bpy.types.Object, tmp_path: Any) -> None:
     generate("ACTION")
     for curve in curves_of(action_of(puppet)):

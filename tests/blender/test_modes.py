@@ -291,6 +291,22 @@ def test_earlier_bakes_elsewhere_are_silent_too(destination: str, settings: Any,
     np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
     if destination == "SLOT":
         assert head.data.shape_keys.animation_data.action is not None  # the user's own
+    generate("ARKIT", destination=destination)  # and they come back
+    assert not cache_of(head).show_viewport
+    np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
+
+
+def test_lines_at_other_times_play_on(settings: Any, tmp_path: Path) -> None:
+    head = made_up_head()
+    saved(tmp_path)
+    generate("CACHE")
+    generate("ARKIT", start_frame=200)
+    assert cache_of(head).show_viewport
+    action = head.data.shape_keys.animation_data.action
+    generate("CACHE", start_frame=500)
+    assert head.data.shape_keys.animation_data.action == action
+    for frame in (212, 512):
+        assert np.abs(evaluated(head, frame) - rest(head)).max() > 1e-3
 
 
 def test_it_stands_first_and_is_reused(settings: Any, tmp_path: Path) -> None:
