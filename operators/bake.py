@@ -12,7 +12,19 @@ import bpy
 
 from ..inference import MeshError
 from ..inference.pieces import Piece, to_plain
-from . import destinations, face_properties, id_bytes, ids, refine, shape_keys, sound, target_mesh, verify, vertex_cache
+from . import (
+    destinations,
+    face_properties,
+    id_bytes,
+    ids,
+    life_keys,
+    refine,
+    shape_keys,
+    sound,
+    target_mesh,
+    verify,
+    vertex_cache,
+)
 from .destinations import Written
 from .lipsync_task import Result, Task
 from .playing import played_names
@@ -58,6 +70,7 @@ def write(task: Task, result: Result) -> Report:
                 refine.refresh(obj, scene)
         else:
             written = _play_cache(obj, task, result, undo)
+        refine.nod(obj, scene, undo)
         if obj.data.shape_keys:
             shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         sound.play_in_sync(scene, last, undo)
@@ -88,6 +101,7 @@ def _animate(obj: bpy.types.Object, task: Task, result: Result, pieces: tuple[Pi
         assert task.target.fit is not None
         limits = _EXACT_LIMITS if task.prefix else (0.0, 1.0)
         shape_keys.add_keys(obj, result.baked.new_keys, result.baked.shapes, task.target.fit, undo, limits)
+    life_keys.add(obj, task.target, task.life_keys, undo)
     written = destinations.write(
         obj.data.shape_keys,
         result.curves,

@@ -8,7 +8,7 @@ are turned, the shapes span what they can of the new motion, and generating agai
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from .stored_result import Facts, StoredResult
 from .vertex_cache import CacheFile, Plan
 
 Tick = Callable[[float], None]  # told the fraction that is done; may raise Cancelled
+Extras = Mapping[str, np.ndarray]  # what is stored beside the motion
 
 ARKIT, EXACT, CACHE = "ARKIT", "EXACT", "CACHE"
 MODES = (
@@ -49,17 +50,22 @@ class Baked:
 
 
 def arkit_keys(
-    motion: FaceMotion, channels: tuple[Channel, ...], new_keys: tuple[str, ...], facts: Facts, sliders: Sliders
+    motion: FaceMotion,
+    extras: Extras,
+    channels: tuple[Channel, ...],
+    new_keys: tuple[str, ...],
+    facts: Facts,
+    sliders: Sliders,
 ) -> Baked:
     """The weights of blendshapes on the keys of the mesh, `new_keys` of them to be added."""
-    raw = stored_result.packed(StoredResult(motion, channels))
+    raw = stored_result.packed(StoredResult(motion, channels, extras))
     # From what is stored and not from what is at hand, so that Refine makes the same curves of it.
     curves = shaping.shape(stored_result.unpacked(raw), facts, sliders)
     return Baked(raw, curves, new_keys, motion.basis[[motion.names.index(name) for name in new_keys]])
 
 
 def exact_shapes(
-    motion: FaceMotion, prefix: str, tolerance: float, facts: Facts, sliders: Sliders, tick: Tick
+    motion: FaceMotion, extras: Extras, prefix: str, tolerance: float, facts: Facts, sliders: Sliders, tick: Tick
 ) -> Baked:
     """Principal shapes called `prefix`00, … that keep every vertex within `tolerance` metres."""
     whole, _ = _shaped(motion, facts, sliders)
@@ -68,7 +74,8 @@ def exact_shapes(
     shapes = view.motion.basis.reshape(len(names), -1).astype(np.float64)
     # The shapes are at right angles, so a blendshape's share in each is a plain projection.
     mixing = motion.basis.reshape(len(motion.names), -1) @ (shapes / np.square(shapes).sum(axis=1, keepdims=True)).T
-    result = StoredResult(motion, tuple(Channel(name, (0,)) for name in names), {shaping.MIXING: mixing})
+    channels = tuple(Channel(name, (0,)) for name in names)
+    result = StoredResult(motion, channels, {**extras, shaping.MIXING: mixing})
     raw = stored_result.packed(result)
     curves = shaping.shape(stored_result.unpacked(raw), facts, sliders)
     note = (

@@ -7,39 +7,23 @@ the user, or a script, sets one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import bpy
 import numpy as np
 from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerProperty
 
-from . import ids
-from .shaping import Animated, Setting, Sliders
+from . import ids, life_keys, life_properties
+from .animated import Animated, Setting
+from .face_changes import OVERRIDABLE, changed
+from .face_changes import on_change as on_change
+from .face_changes import quietly as quietly
+from .life_properties import LipSyncLife
+from .life_shaping import LifeSliders
+from .shaping import Sliders
 
-OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
 _MOST_FRAMES = 200_000  # at which an animated slider is looked at
-
-on_change: list[Callable[[bpy.types.Object], None]] = []
-
-
-def changed(group: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
-    """Update callback of every property of a head."""
-    for listener in on_change:
-        listener(group.id_data)
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Within it setting a property calls nobody: for setting several at once."""
-    listeners = on_change[:]
-    on_change.clear()
-    try:
-        yield
-    finally:
-        on_change[:] = listeners
-
 
 def _factor(name: str, description: str) -> Any:
     return FloatProperty(
@@ -80,6 +64,7 @@ class LipSyncFace(bpy.types.PropertyGroup):
     )  # fmt: skip
     mutes: CollectionProperty(type=LipSyncMute, override={"LIBRARY_OVERRIDABLE", "USE_INSERTION"})
     active_mute: IntProperty(options=set())
+    life: PointerProperty(type=LipSyncLife, override=OVERRIDABLE)
 
 
 SLIDERS = ("strength", "jaw", "lip_closure", "rounding", "upper_lip", "lower_lip", "smoothing", "offset")
@@ -96,7 +81,14 @@ def snapshot(obj: bpy.types.Object, scene: bpy.types.Scene) -> Sliders:
     return Sliders(
         {name: setting(obj, face, name, scene) for name in SLIDERS},
         tuple((float(mute.first), float(mute.last)) for mute in face.mutes),
+        _life(obj, face.life, scene),
     )
+
+
+def _life(obj: bpy.types.Object, life: LipSyncLife, scene: bpy.types.Scene) -> LifeSliders:
+    amounts = {name: setting(obj, life, name, scene) for name in life_properties.AMOUNTS}
+    sliders = LifeSliders(amounts, life.rate, life.seed)
+    return replace(sliders, channels=life_keys.existing(obj)) if sliders.shapes else sliders
 
 
 def setting(obj: bpy.types.Object, group: bpy.types.PropertyGroup, name: str, scene: bpy.types.Scene) -> Setting:
@@ -126,7 +118,7 @@ def animating(obj: bpy.types.Object, path: str) -> bpy.types.FCurve | None:
     return None
 
 
-CLASSES = (LipSyncMute, LipSyncFace)
+CLASSES = (LipSyncMute, LipSyncLife, LipSyncFace)
 
 
 def register() -> None:

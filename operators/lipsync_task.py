@@ -24,10 +24,10 @@ from ..inference import (
 )
 from ..inference.pieces import Piece, duration
 from ..inference.takes import listen
-from . import bake_modes, face_properties, shape_keys, target_mesh, vertex_cache
+from . import bake_modes, face_properties, life_keys, life_shaping, shape_keys, target_mesh, vertex_cache
 from .arkit_names import Channel
 from .audio_source import AudioSource
-from .bake_modes import Baked
+from .bake_modes import Baked, Extras
 from .job import Progress
 from .shaping import Sliders
 from .stored_result import Facts
@@ -83,7 +83,8 @@ class Task:
     """One bake, fully described without bpy; `fps` of the scene (Hz).
 
     channels, new_keys: the ARKit keys that are driven, and those of them that are to be made on the mesh.
-    sliders: what the head is set to. prefix: how exact keys are called. plan: for a vertex cache.
+    sliders: what the head is set to. prefix: how exact keys are called. life_keys: keys to be
+    made for blinks and brows. plan: for a vertex cache.
     """
 
     target: TargetMesh
@@ -96,6 +97,7 @@ class Task:
     new_keys: tuple[str, ...]
     sliders: Sliders = field(default_factory=Sliders)
     prefix: str = ""
+    life_keys: tuple[str, ...] = ()
     plan: vertex_cache.Plan | None = None
 
     @property
@@ -135,11 +137,12 @@ class Task:
             _stop_if(cancelled)
             progress(RUNNING + (1 - RUNNING) * part, "Writing the vertex cache" if self.plan else "Making keys")
 
-        baked = self._bake(motion, facts, tick)
+        extras = {life_shaping.LOUDNESS: life_shaping.stored_loudness(spoken.loudness)}
+        baked = self._bake(motion, extras, facts, tick)
         seconds = duration(spoken.pieces)
         return Result(motion, baked, spoken.pieces, seconds, perf_counter() - began, model.encoder.note)
 
-    def _bake(self, motion: FaceMotion, facts: Facts, tick: Callable[[float], None]) -> Baked:
+    def _bake(self, motion: FaceMotion, extras: Extras, facts: Facts, tick: Callable[[float], None]) -> Baked:
         """What the mode makes of `motion`."""
         tick(0.0)
         if self.plan is not None:
@@ -147,8 +150,8 @@ class Task:
             return bake_modes.cached_vertices(motion, self.plan, self.target.fit, facts, self.sliders, tick)
         elif self.prefix:
             tolerance = self.options.exact_tolerance
-            return bake_modes.exact_shapes(motion, self.prefix, tolerance, facts, self.sliders, tick)
-        return bake_modes.arkit_keys(motion, self.channels, self.new_keys, facts, self.sliders)
+            return bake_modes.exact_shapes(motion, extras, self.prefix, tolerance, facts, self.sliders, tick)
+        return bake_modes.arkit_keys(motion, extras, self.channels, self.new_keys, facts, self.sliders)
 
 
 def prepare(
@@ -160,9 +163,13 @@ def prepare(
     fps = scene.render.fps / scene.render.fps_base
     assert obj is not None
     sliders = face_properties.snapshot(obj, scene)
+    lively = life_keys.planned(obj, target, sliders.life.shapes)
+    sliders = replace(sliders, life=replace(sliders.life, channels=lively.channels))
     if options.mode == bake_modes.ARKIT:
         channels, new_keys = target.bind(names)
-        return Task(target, source, package, options, scene.name, fps, channels, new_keys, sliders)
+        return Task(
+            target, source, package, options, scene.name, fps, channels, new_keys, sliders, life_keys=lively.new
+        )
     task = Task(target, source, package, options, scene.name, fps, (), (), sliders)
     if target.fit is None:
         raise MeshError(f"“{obj.name}” is no FLAME head, and only these can be baked exactly; choose ARKit Keys.")
@@ -173,7 +180,7 @@ def prepare(
             f"“{obj.name}” is a library override, which takes no new shape keys; choose ARKit Keys, or make the mesh "
             "local."
         )
-    return replace(task, prefix=shape_keys.free_prefix(obj.data.shape_keys))
+    return replace(task, prefix=shape_keys.free_prefix(obj.data.shape_keys), life_keys=lively.new)
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

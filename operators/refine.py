@@ -8,13 +8,30 @@ that refreshing twice writes once and nothing goes round in circles.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+
 import bpy
 from bpy.app.handlers import persistent
 
 from ..inference import LipSyncError, MeshError
-from . import animation, face_properties, ids, shaping, stored_result, vertex_cache
+from . import (
+    animation,
+    face_properties,
+    ids,
+    life_keys,
+    life_shaping,
+    shape_keys,
+    shaping,
+    stored_result,
+    vertex_cache,
+)
+from . import nod as nodding
 from .animation import Bake
 from .face_properties import SLIDERS
+from .life_properties import AMOUNTS
+from .playing import played_names
+from .stored_result import Facts, StoredResult
 
 _REST = 0.1  # seconds without a change after which animated sliders are looked at
 
@@ -61,12 +78,35 @@ def lies_elsewhere(obj: bpy.types.Object) -> bool:
 
 def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
     """Shape every lip sync of `obj` anew as its sliders say; raises LipSyncError."""
-    if not disabled_reason(obj):
+    if disabled_reason(obj):
+        return
+    with ExitStack() as undo:
+        life_keys.add_missing(obj, face_properties.snapshot(obj, scene).life.shapes, undo)
         sliders = face_properties.snapshot(obj, scene)
-        for bake in bakes_of(obj):
-            if stored_result.is_stored(bake.action):
-                result, facts = stored_result.read(bake.action)
-                animation.rewrite(bake, shaping.shape(result, facts, sliders.moved(-_later(bake))))
+        before = played_names(obj.data.shape_keys)
+        for bake, result, facts in _stored(obj):
+            animation.rewrite(bake, shaping.shape(result, facts, sliders.moved(-_later(bake))))
+        shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
+        nod(obj, scene, undo)
+        undo.pop_all()
+
+
+def nod(obj: bpy.types.Object, scene: bpy.types.Scene, undo: ExitStack) -> None:
+    """Let the empty of `obj` follow its lip syncs; raises LipSyncError. `undo` learns how to take that back."""
+    life = face_properties.snapshot(obj, scene).life
+    curves = []
+    for bake, result, facts in _stored(obj) if life.wants("nod") else ():
+        turns = life_shaping.nod_curves(result, facts, life.moved(-_later(bake)))
+        if turns is not None:
+            curves.append(life_shaping.shown_later(turns, _later(bake)))
+    nodding.follow(obj, scene, curves, undo)
+
+
+def _stored(obj: bpy.types.Object) -> Iterator[tuple[Bake, StoredResult, Facts]]:
+    """The lip syncs of `obj` that can be shaped anew; raises LipSyncError."""
+    for bake in bakes_of(obj):
+        if stored_result.is_stored(bake.action):
+            yield bake, *stored_result.read(bake.action)
 
 
 def _later(bake: Bake) -> float:
@@ -135,7 +175,7 @@ def pending() -> bool:
 
 
 def _animates_sliders(action: bpy.types.Action) -> bool:
-    paths = [f"{ids.FACE}.{name}" for name in SLIDERS]
+    paths = [f"{ids.FACE}.{name}" for name in (*SLIDERS, *(f"life.{name}" for name in AMOUNTS))]
     bags = (bag for layer in action.layers for strip in layer.strips for bag in strip.channelbags)
     return any(bag.fcurves.find(path) is not None for bag in bags for path in paths)
 

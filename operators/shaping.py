@@ -12,21 +12,13 @@ from ..inference import CurveSet, FaceMotion, make_curves
 from ..inference.compact import DamagedData
 from ..inference.pieces import place
 from ..inference.refine import Refinement, refine
+from . import life_shaping
+from .animated import Setting, at_frames, later
+from .life_shaping import LifeSliders
 from .stored_result import Facts, StoredResult
 
 # Extra of a stored result: what each column adds to each key (K, C), for keys that no single column moves.
 MIXING = "mixing"
-
-
-@dataclass(frozen=True)
-class Animated:
-    """A setting that changes: values (n,) at scene frames (n,), rising; held before the first and after the last."""
-
-    frames: np.ndarray
-    values: np.ndarray
-
-
-Setting = float | Animated
 
 
 @dataclass(frozen=True)
@@ -38,22 +30,23 @@ class Sliders:
 
     amounts: Mapping[str, Setting] = field(default_factory=dict)
     mutes: tuple[tuple[float, float], ...] = ()
+    life: LifeSliders = field(default_factory=LifeSliders)
 
     def moved(self, frames: float) -> Sliders:
         """The same `frames` later: for a motion whose NLA strip was moved the other way."""
         if not frames:
             return self
-        amounts = {
-            name: Animated(setting.frames + frames, setting.values) if isinstance(setting, Animated) else setting
-            for name, setting in self.amounts.items()
-        }
-        return Sliders(amounts, tuple((first + frames, last + frames) for first, last in self.mutes))
+        amounts = {name: later(setting, frames) for name, setting in self.amounts.items()}
+        mutes = tuple((first + frames, last + frames) for first, last in self.mutes)
+        return Sliders(amounts, mutes, self.life.moved(frames))
 
 
 def shape(result: StoredResult, facts: Facts, sliders: Sliders) -> CurveSet:
     """The curves of `result` as the sliders want them, for the mesh's keys. Raises DamagedData."""
     shaped, start = on_timeline(result.motion, facts, sliders)
-    return make_curves(_for_mesh(shaped, result), facts.fps, start, tolerance=facts.tolerance)
+    spoken = make_curves(_for_mesh(shaped, result), facts.fps, start, tolerance=facts.tolerance)
+    added = life_shaping.life_curves(result, facts, sliders.life)
+    return replace(spoken, names=spoken.names + added.names, keys=spoken.keys + added.keys)
 
 
 def on_timeline(raw: FaceMotion, facts: Facts, sliders: Sliders) -> tuple[FaceMotion, float]:
@@ -62,11 +55,6 @@ def on_timeline(raw: FaceMotion, facts: Facts, sliders: Sliders) -> tuple[FaceMo
     facts = replace(facts, start_frame=start)
     shaped = refine(motion, _refinement(motion, facts, sliders))
     return shaped, facts.start_frame + (shaped.start - motion.start) * facts.fps
-
-
-def at_frames(setting: Setting, frames: np.ndarray) -> float | np.ndarray:
-    """A setting at scene `frames` (n,): one number when it is not animated."""
-    return np.interp(frames, setting.frames, setting.values) if isinstance(setting, Animated) else setting
 
 
 def _refinement(motion: FaceMotion, facts: Facts, sliders: Sliders) -> Refinement:

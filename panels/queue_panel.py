@@ -43,7 +43,7 @@ class LIPSYNC_PT_queue(LipSyncPanel, bpy.types.Panel):
 
     bl_idname = "LIPSYNC_PT_queue"
     bl_label = "Queue"
-    bl_order = 4
+    bl_order = 5
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
