@@ -59,6 +59,7 @@ demo: .venv/demo.stamp
 
 bench: .venv/demo.stamp
 	.venv/bpy-4.5/bin/python -m benchmarks.speed
+	.venv/bpy-4.5/bin/python -m benchmarks.refine
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
 

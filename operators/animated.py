@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Animated:
     """A setting that changes: values (n,) at scene frames (n,), rising; held before the first and after the last."""
 

@@ -238,6 +238,16 @@ def test_an_animated_strength_fades_the_speech_in(head: bpy.types.Object) -> Non
     assert spoken[10] > 1e-4
 
 
+def test_an_animated_slider_counts_in_generate(settings: Any) -> None:
+    obj = made_up_head()
+    animate(obj, "strength", (30, 0.0), (40, 1.0))
+    generate()
+    generated = keys_of(obj)
+    assert movement(obj, (10, 20, 28)) < 1e-6 < 1e-4 < movement(obj, (50,))
+    refine.refresh(obj, bpy.context.scene)
+    assert keys_of(obj) == generated
+
+
 def test_refreshing_again_writes_nothing_and_wakes_nobody(head: bpy.types.Object) -> None:
     animate(head, "strength", (1, 0.5), (60, 1.0))
     bpy.context.view_layer.update()
