@@ -30,7 +30,7 @@ KEYS = (
 DESTINATIONS = (
     ("ACTION", "Action", "A new action of its own; where another action is playing, a strip beneath it"),
     ("SLOT", "Slot", "The action that plays now, in its own slot, beside the curves that you have there"),
-    ("NLA", "NLA Strip", "A strip in the track “Lip Sync” of the nonlinear animation editor"),
+    ("NLA", "NLA", "A strip in the track “Lip Sync” of the nonlinear animation editor"),
 )
 HAND_EDITS = (
     ("KEEP", "Keep", "Keys that you edited by hand stand as they are when lip sync is generated again"),
