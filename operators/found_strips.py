@@ -25,11 +25,20 @@ def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0
     Raises AudioError when a strip is gone, lets more of its sound be heard than the network heard, or plays another.
     """
     fps = scene.render.fps / scene.render.fps_base
+    editor = scene.sequence_editor
+    sounds = [strip for strip in editor.strips_all if strip.type == "SOUND"] if editor else []
+    marked: dict[Any, list[Any]] = {}
+    for strip in sounds:
+        marked.setdefault(strip.get(ids.PIECE), []).append(strip)
     found: list[Piece] = []
     for mark in dict.fromkeys((piece.mark, piece.strip) for piece in pieces):
         own = [piece for piece in pieces if (piece.mark, piece.strip) == mark]
         distinct = list({(piece.first, piece.count): piece for piece in own}.values())
-        for strip, stretches in _strips_of(scene, own[0], fps):
+        piece = own[0]
+        candidates = (marked.get(piece.mark) if piece.mark else None) or [
+            strip for strip in sounds if strip.name == piece.strip and _name_of(strip) == piece.sound
+        ]
+        for strip, stretches in _strips_of(piece, candidates, fps):
             _check(strip, own, stretches, fps)
             for stretch in stretches:
                 shifted = Stretch(tuple(frame - later for frame in stretch.frames), stretch.seconds)
@@ -50,16 +59,12 @@ def moved(before: Sequence[Piece], after: Sequence[Piece]) -> bool:
     )
 
 
-def _strips_of(scene: bpy.types.Scene, piece: Piece, fps: float) -> list[tuple[Any, tuple[Stretch, ...]]]:
-    """The strips that play `piece`, and when.
+def _strips_of(piece: Piece, candidates: list[Any], fps: float) -> list[tuple[Any, tuple[Stretch, ...]]]:
+    """Which of `candidates`, all with the piece's id, play it, and when.
 
-    Parts of a strip that was cut have the same id and play different seconds of the sound; a copy plays the same ones
-    and is left out: the strip with the name that was spoken is the original.
+    Parts of a strip that was cut play different seconds of the sound; a copy plays the same ones and is left out: the
+    strip with the name that was spoken is the original.
     """
-    editor = scene.sequence_editor
-    sounds = [strip for strip in editor.strips_all if strip.type == "SOUND"] if editor else []
-    marked = [strip for strip in sounds if piece.mark and strip.get(ids.PIECE) == piece.mark]
-    candidates = marked or [strip for strip in sounds if strip.name == piece.strip and _name_of(strip) == piece.sound]
     if not candidates:
         raise AudioError(f"The strip “{piece.strip}” is gone from the sequencer; bring it back or generate again.")
     candidates.sort(key=lambda strip: strip.name != piece.strip)

@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
 
 from . import ids
+
+_SETTINGS = (
+    "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
+    "use_animated_influence", "mute", "select",
+)  # fmt: skip
 
 
 def is_ours(action: bpy.types.Action) -> bool:
@@ -68,6 +75,69 @@ def follow(strip: bpy.types.NlaStrip, before: tuple[float, float], after: tuple[
         strip.frame_start = start
     if abs(strip.action_frame_end - before[1]) < 0.5:
         strip.action_frame_end = after[1]
+
+
+def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> None:
+    """Let `strips` play all of their actions, whose keys have moved, still as far from the action's own frames.
+
+    They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over. One
+    that finds its place taken goes to a track above.
+    """
+    found = [(track, strip) for track in data.nla_tracks for strip in track.strips if strip in strips]
+    kept = [_Kept.of(track, strip) for track, strip in found]
+    for track, strip in found:
+        track.strips.remove(strip)
+    for one in sorted(kept, key=lambda one: one.start):
+        first, last = one.start, one.start + one.action.frame_range[1] - one.action.frame_range[0]
+        track = one.track
+        if any(other.frame_start < last + 1 and other.frame_end > first - 1 for other in track.strips):
+            track = data.nla_tracks.new(prev=track)
+            track.name = ids.TRACK
+        one.restore(track)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a strip was set to; its action plays `later` frames later than its keys say."""
+
+    track: bpy.types.NlaTrack
+    action: bpy.types.Action
+    slot: Any
+    later: float
+    settings: dict[str, Any]
+    influence: list[tuple[float, float]]
+
+    @staticmethod
+    def of(track: bpy.types.NlaTrack, strip: bpy.types.NlaStrip) -> _Kept:
+        later = strip.frame_start - strip.action_frame_start
+        curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
+        keys = [(point.co.x, point.co.y) for point in curve.keyframe_points] if curve else []
+        moved = strip.action.frame_range[0] - strip.action_frame_start
+        return _Kept(
+            track,
+            strip.action,
+            strip.action_slot,
+            later,
+            {name: getattr(strip, name) for name in _SETTINGS},
+            [(frame + moved, value) for frame, value in keys],
+        )
+
+    @property
+    def start(self) -> float:
+        """Frame of the timeline at which the strip begins."""
+        return float(self.action.frame_range[0] + self.later)
+
+    def restore(self, track: bpy.types.NlaTrack) -> None:
+        """Make the strip in `track`."""
+        strip = track.strips.new(self.settings["name"], int(self.start), self.action)
+        strip.action_slot, strip.frame_start = self.slot, self.start
+        for name, value in self.settings.items():
+            setattr(strip, name, value)
+        if self.influence:
+            curve = strip.fcurves.find("influence")
+            curve.keyframe_points.clear()
+            for frame, value in self.influence:
+                curve.keyframe_points.insert(frame, value)
 
 
 def keep(action: bpy.types.Action, undo: ExitStack) -> str:

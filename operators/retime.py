@@ -7,73 +7,75 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import bpy
 
 from ..inference import CurveSet, LipSyncError
-from ..inference.pieces import Piece, follow
-from . import animation, face_properties, ids, shaping, stored_result
+from ..inference.pieces import follow
+from . import animation, face_properties, ids, nla_strips, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
-from .readiness import target_object
+from .readiness import heads_to_speak
 from .stored_result import Facts
 
 
 @dataclass(frozen=True)
 class Retiming:
-    """A bake whose strips were moved: where its pieces lay, and where they lie now."""
+    """A bake whose strips were moved: how it lies in the scene, and how from now on."""
 
     bake: Bake
-    facts: Facts
-    now: tuple[Piece, ...]
-    fps: float
+    old: Facts
+    new: Facts
     later: float
-
-    @property
-    def new_facts(self) -> Facts:
-        """How the result lies in the scene from now on."""
-        return replace(self.facts, start_frame=self.now[0].frames[0], fps=self.fps, pieces=self.now)
 
 
 def is_offered(context: bpy.types.Context) -> bool:
-    """Whether the head's lip sync came from sounds that have a place on the timeline."""
-    return any(True for _ in _from_strips(target_object(context)))
+    """Whether any of the heads has a lip sync from sounds that have a place on the timeline."""
+    return any(True for obj in heads_to_speak(context) for _ in _from_strips(obj))
 
 
 def disabled_reason(context: bpy.types.Context) -> str:
     """Why there is nothing to re-time, as one sentence; empty when there is. Cheap enough for a panel."""
-    obj = target_object(context)
-    if obj is None:
+    heads = heads_to_speak(context)
+    if not heads:
         return "No mesh is chosen; select a head."
     if not is_offered(context):
-        return f"“{obj.name}” has no lip sync from sound strips; generate one first."
+        return f"“{heads[0].name}” has no lip sync from sound strips; generate one first."
     try:
-        found = retimings(obj, context.scene)
+        found = [retiming for obj in heads for retiming in retimings(obj, context.scene)]
     except LipSyncError as error:
         return str(error)
-    if not found:
-        return "No sound strip has moved since lip sync was generated."
-    for retiming in found:
-        if not retiming.bake.action.is_editable:
-            return f"The lip sync of “{obj.name}” is linked from another file; make it local first."
-    return ""
+    return "" if found else "No sound strip has moved since lip sync was generated."
 
 
 def retimings(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[Retiming]:
-    """What Re-time would do; raises LipSyncError when a strip cannot be followed."""
+    """What Re-time would do to `obj`; raises LipSyncError when a strip cannot be followed or a bake not be changed."""
     fps = scene.render.fps / scene.render.fps_base
     found = []
     for bake, facts in _from_strips(obj):
-        later = bake.strip.frame_start - bake.strip.action_frame_start if bake.strip else 0.0
-        now = laid_now(scene, facts.pieces, later)
-        if moved(facts.pieces, now) or abs(fps - facts.fps) > 1e-6:
-            found.append(Retiming(bake, facts, now, fps, later))
+        strip = bake.strip
+        later = strip.frame_start - strip.action_frame_start if strip else 0.0
+        pieces = laid_now(scene, facts.pieces, later)
+        if moved(facts.pieces, pieces) or abs(fps - facts.fps) > 1e-6:
+            if not bake.action.is_editable:
+                raise LipSyncError(f"The lip sync of “{obj.name}” is linked from another file; make it local first.")
+            if obj.data.shape_keys.animation_data.use_tweak_mode:
+                raise LipSyncError(
+                    f"A strip of “{obj.name}” is in tweak mode; leave it in the nonlinear animation editor."
+                )
+            if strip and (abs(strip.scale - 1) > 1e-6 or abs(strip.repeat - 1) > 1e-6 or strip.use_reverse):
+                raise LipSyncError(
+                    f"The animation strip “{strip.name}” is scaled, repeated or reversed; set it back first."
+                )
+            now = replace(facts, start_frame=pieces[0].frames[0], fps=fps, pieces=pieces)
+            found.append(Retiming(bake, facts, now, later))
     return found
 
 
-def _from_strips(obj: bpy.types.Object | None) -> Iterator[tuple[Bake, Facts]]:
+def _from_strips(obj: bpy.types.Object) -> Iterator[tuple[Bake, Facts]]:
     """The bakes of `obj` whose pieces have strips."""
-    for bake in animation.bakes(obj.data.shape_keys) if obj is not None and obj.type == "MESH" else ():
+    for bake in animation.bakes(obj.data.shape_keys) if obj.type == "MESH" else ():
         try:
             facts = stored_result.facts(bake.action)
         except LipSyncError:
@@ -99,38 +101,46 @@ class LIPSYNC_OT_retime(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Shape everything first, then write everything."""
-        obj, scene = target_object(context), context.scene
-        assert obj is not None
+        scene, heads = context.scene, heads_to_speak(context)
         try:
-            found = [(retiming, _curves(retiming, obj, scene)) for retiming in retimings(obj, scene)]
-            edited = sum(_write(retiming, curves, scene) for retiming, curves in found)
+            found = [
+                (obj, [(one, _curves(one, obj, scene)) for one in found])
+                for obj in heads
+                if (found := retimings(obj, scene))
+            ]
+            edited = sum(_write(obj, shaped, scene) for obj, shaped in found)
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
         hand = f"; {edited} keys edited by hand moved along" if edited else ""
-        self.report({"INFO"}, f"“{obj.name}” follows its strips{hand}.")
+        self.report({"INFO"}, f"{who} strips{hand}.")
         return {"FINISHED"}
 
 
 def _curves(retiming: Retiming, obj: bpy.types.Object, scene: bpy.types.Scene) -> CurveSet:
     """The curves of a bake with its pieces where they are now, as the head's sliders want them."""
+    animation.stored_curves(retiming.bake.action)  # damage shows now and not when half is written
     result, _ = stored_result.read(retiming.bake.action)
     sliders = face_properties.snapshot(obj, scene).moved(-retiming.later)
-    return shaping.shape(result, retiming.new_facts, sliders)
+    return shaping.shape(result, retiming.new, sliders)
 
 
-def _write(retiming: Retiming, curves: CurveSet, scene: bpy.types.Scene) -> int:
-    """Put `curves` in place, and hand edits to where their sound is heard; returns how many keys those are."""
-    bake, old, new = retiming.bake, retiming.facts, retiming.new_facts
-    edited = animation.rewrite(
-        bake,
-        curves,
-        move=lambda frames: follow(old.pieces, new.pieces, frames),
-        rate=new.fps / old.fps,
-    )
-    about = stored_result.description(bake.action) | stored_result.facts_plain(new)
-    bake.action[ids.MARK] = json.dumps(about)
-    scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
+def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene: bpy.types.Scene) -> int:
+    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are."""
+    edited = 0
+    for retiming, curves in shaped:
+        action, old, new = retiming.bake.action, retiming.old, retiming.new
+        edited += animation.rewrite(
+            replace(retiming.bake, strip=None),
+            curves,
+            move=partial(follow, old.pieces, new.pieces),
+            rate=new.fps / old.fps,
+        )
+        action[ids.MARK] = json.dumps(stored_result.description(action) | stored_result.facts_plain(new))
+        scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
+    strips = [one.bake.strip for one, _ in shaped if one.bake.strip and nla_strips.is_ours(one.bake.action)]
+    nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
     return edited
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from heads import evaluated, fingerprint, fit_of, largest_error, made_up_head, motion_of, rest
+from heads import arkit_puppet, evaluated, fingerprint, fit_of, largest_error, made_up_head, motion_of, rest
 from strip_tools import add_strip, drag, set_handles
 from wav2sem_lipsync.inference import LipSyncModel
 from wav2sem_lipsync.operators import ids, retime
@@ -88,11 +88,9 @@ def test_each_strip_is_followed_by_its_own_piece(settings: Any, speech_file: Pat
     drag(two, 301)
     drag(one, 401)  # past the other one
     bpy.ops.wav2sem.retime()
-    assert largest_error(head, motion, fit, 301) < 0.002
-    assert largest_error(head, motion, fit, 401) < 0.002
-    still = evaluated(head, 50) - rest(head)
-    assert np.abs(evaluated(head, 385) - rest(head)).max() < 1e-6
-    assert np.isfinite(still).all()
+    assert largest_error(head, motion, fit, 301) < EXACT
+    assert largest_error(head, motion, fit, 401) < EXACT
+    assert np.abs(evaluated(head, 390) - rest(head)).max() < 1e-6
 
 
 def test_hand_edits_move_with_the_piece_they_lie_in(settings: Any, speech_file: Path) -> None:
@@ -137,12 +135,82 @@ def test_an_nla_strip_that_was_moved_by_hand_comes_back_to_its_sound(
     assert largest_error(head, motion, fit, 30) < EXACT
 
 
+def test_bakes_in_the_nla_may_change_places(settings: Any, speech_file: Path, toy_folder: Path) -> None:
+    one, two = add_strip(speech_file, 11, "one"), add_strip(speech_file, 211, "two")
+    settings.destination, settings.source = "NLA", "STRIP"
+    head = made_up_head()
+    for strip in (one, two):
+        one.select, two.select = strip == one, strip == two
+        bpy.ops.wav2sem.generate_lipsync()
+    strips = head.data.shape_keys.animation_data.nla_tracks[0].strips
+    strips[0].mute, strips[0].name = True, "first"
+    strips[1].use_animated_influence = True
+    for frame, value in ((211, 1.0), (230, 0.5)):
+        strips[1].fcurves.find("influence").keyframe_points.insert(frame, value)
+    drag(two, 31)
+    drag(one, 311)
+    bpy.ops.wav2sem.retime()
+    found = [(strip.frame_start, strip.mute, strip.extrapolation) for strip in strips]
+    assert found == [(31, False, "HOLD"), (311, True, "HOLD")]
+    assert strips[1].name == "first"
+    influence = strips[0].fcurves.find("influence").keyframe_points
+    assert [tuple(point.co) for point in influence] == [(31, 1.0), (50, 0.5)]
+    strips[1].mute, strips[0].use_animated_influence, strips[0].influence = False, False, 1.0
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    assert largest_error(head, motion, fit, 31) < EXACT
+    assert largest_error(head, motion, fit, 311) < EXACT
+
+
+def test_a_bake_on_top_of_another_in_the_nla_gets_a_track(settings: Any, speech_file: Path) -> None:
+    one, two = add_strip(speech_file, 11, "one"), add_strip(speech_file, 211, "two")
+    settings.destination, settings.source = "NLA", "STRIP"
+    head = made_up_head()
+    for strip in (one, two):
+        one.select, two.select = strip == one, strip == two
+        bpy.ops.wav2sem.generate_lipsync()
+    drag(two, 41)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    tracks = head.data.shape_keys.animation_data.nla_tracks
+    assert [[strip.frame_start for strip in track.strips] for track in tracks] == [[11], [41]]
+
+
+def test_a_scaled_animation_strip_is_told(settings: Any, speech_file: Path) -> None:
+    sound = add_strip(speech_file, 30)
+    settings.destination = "NLA"
+    head = generate_from_strips(sound)
+    head.data.shape_keys.animation_data.nla_tracks[0].strips[0].scale = 1.5
+    drag(sound, 60)
+    assert "scaled" in reason()
+
+
+def test_in_an_action_of_the_users_only_our_curves_move(settings: Any, speech_file: Path) -> None:
+    head = arkit_puppet(["jawOpen", "mouthClose", "blink"])
+    head.data.shape_keys.key_blocks["blink"].keyframe_insert("value", frame=40)
+    sound = add_strip(speech_file, 30)
+    settings.destination, settings.source = "SLOT", "STRIP"
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    drag(sound, 60)
+    bpy.ops.wav2sem.retime()
+    assert curve(head, "blink").range()[0] == 40
+    assert curve(head, "jawOpen").range()[0] == 60
+
+
+def test_several_selected_heads_follow_at_once(settings: Any, speech_file: Path) -> None:
+    sound = add_strip(speech_file, 30)
+    heads = [generate_from_strips(sound)]
+    heads.append(generate_from_strips(sound))
+    for head in heads:
+        head.select_set(True)
+    drag(sound, 60)
+    bpy.ops.wav2sem.retime()
+    assert [curve(head).range()[0] for head in heads] == [60, 60]
+
+
 def test_a_strip_that_was_cut_gives_two_pieces(settings: Any, speech_file: Path, toy_folder: Path) -> None:
     strip = add_strip(speech_file, 1)
     head = generate_from_strips(strip)
-    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    motion = motion_of(toy_folder, speech_file)
     second = strip.split(frame=25, split_method="SOFT")
-    assert reason().startswith("No sound strip has moved") or True
     drag(second, 101)  # the content begins at 101, what is heard of it at 125
     assert bpy.ops.wav2sem.retime() == {"FINISHED"}
     jaw = curve(head)
@@ -150,7 +218,6 @@ def test_a_strip_that_was_cut_gives_two_pieces(settings: Any, speech_file: Path,
     for frame, second_heard in ((10, 9 / 24), (20, 19 / 24), (130, 29 / 24), (160, 59 / 24)):
         assert jaw.evaluate(frame) == pytest.approx(np.interp(second_heard * 50, range(len(wanted)), wanted), abs=0.02)
     assert jaw.evaluate(75) == 0.0
-    assert fit is not None
 
 
 def test_a_copy_is_left_out(settings: Any, speech_file: Path, toy_folder: Path) -> None:
@@ -200,27 +267,25 @@ def test_a_shortened_strip_shortens_the_motion_and_can_be_drawn_out_again(
 def test_another_frame_rate_is_followed(settings: Any, speech_file: Path, toy_folder: Path) -> None:
     strip = add_strip(speech_file, 25)
     head = generate_from_strips(strip)
-    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    motion = motion_of(toy_folder, speech_file)
     bpy.context.scene.render.fps = 30
     assert bpy.ops.wav2sem.retime() == {"FINISHED"}
     frames = np.arange(25, 80)
     wanted = np.interp((frames - 25) / 30 * 50, range(len(motion.weights)), motion.weights[:, 0])
     jaw = curve(head, motion.names[0])
     assert np.abs([jaw.evaluate(frame) for frame in frames] - wanted).max() < 1e-3
-    assert fit is not None
 
 
 def test_undo_is_one_step(settings: Any, speech_file: Path) -> None:
     strip = add_strip(speech_file, 30)
-    head = generate_from_strips(strip)
+    generate_from_strips(strip)
     drag(strip, 50)
-    before, name = fingerprint(), head.name
+    before = fingerprint()
     bpy.ops.ed.undo_push(message="dragged")
     bpy.ops.wav2sem.retime("EXEC_DEFAULT", True)
     assert fingerprint() != before
     bpy.ops.ed.undo()
-    if bpy.data.objects.get(name):
-        assert fingerprint() == before
+    assert fingerprint() == before
 
 
 def test_a_head_without_strips_is_told_so(settings: Any) -> None:
