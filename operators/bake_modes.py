@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..inference import CurveSet, FaceMotion, MeshFit, make_curves, principal_view, write_cache
-from . import shaping, stored_result
+from ..inference.life import basis_of
+from . import life_shaping, shaping, stored_result
 from .arkit_names import Channel
 from .shaping import Sliders
 from .stored_result import Facts, StoredResult
@@ -85,13 +86,24 @@ def exact_shapes(
     return Baked(raw, curves, names, view.motion.basis, note=note)
 
 
-def cached_vertices(motion: FaceMotion, plan: Plan, fit: MeshFit, facts: Facts, sliders: Sliders, tick: Tick) -> Baked:
-    """A cache with the vertices of every scene frame; nothing is left of it when `tick` raises. Raises CacheError."""
+def cached_vertices(
+    motion: FaceMotion, extras: Extras, plan: Plan, fit: MeshFit, facts: Facts, sliders: Sliders, tick: Tick
+) -> Baked:
+    """A cache with the vertices of every scene frame, blinks and brows among them.
+
+    Nothing is left of it when `tick` raises. Raises CacheError.
+    """
     whole, start = _shaped(motion, facts, sliders)
-    curves = make_curves(whole, facts.fps, start)
+    spoken = make_curves(whole, facts.fps, start)
+    facts = replace(facts, tolerance=0.0)
+    lively = life_shaping.every_shape(sliders.life)
+    heard = StoredResult(motion, tuple(Channel(name, (i,)) for i, name in enumerate(motion.names)), extras)
+    added = life_shaping.life_curves(heard, facts, lively)
+    curves = replace(spoken, names=spoken.names + added.names, keys=spoken.keys + added.keys)
+    basis = np.concatenate([whole.basis, basis_of(added.names)])
     first, last = curves.frame_range
     count, vertices = last - first + 1, len(plan.rest)
-    path = write_cache(plan.folder, plan.stem, first, count, vertices, plan.blocks(curves, whole.basis, fit, tick))
+    path = write_cache(plan.folder, plan.stem, first, count, vertices, plan.blocks(curves, basis, fit, tick))
     note = f"Vertex cache “{path.name}”: {count} frames, {path.stat().st_size / 1e6:.0f} MB."
     return Baked(b"", curves, (), np.empty((0, vertices, 3), np.float32), CacheFile(path), note)
 

@@ -50,6 +50,13 @@ class LifeSliders:
         return replace(self, amounts={name: later(setting, frames) for name, setting in self.amounts.items()})
 
 
+def every_shape(life: LifeSliders) -> LifeSliders:
+    """`life` on the blendshapes themselves, instead of on the keys of a head: those that are not left to the user."""
+    ours = {column for channel in life.channels for column in channel.columns}
+    columns = [SHAPES.index(name) for name in life.shapes]
+    return replace(life, channels=tuple(Channel(SHAPES[i], (i,)) for i in columns if i in ours))
+
+
 def stored_loudness(loudness: np.ndarray) -> np.ndarray:
     """`loudness` (T,) in dB as it is stored with a bake, uint8 (T,): a byte a row."""
     return np.rint(2 * (loudness - _FLOOR)).clip(0, 255).astype(np.uint8)

@@ -147,7 +147,7 @@ class Task:
         tick(0.0)
         if self.plan is not None:
             assert self.target.fit is not None
-            return bake_modes.cached_vertices(motion, self.plan, self.target.fit, facts, self.sliders, tick)
+            return bake_modes.cached_vertices(motion, extras, self.plan, self.target.fit, facts, self.sliders, tick)
         elif self.prefix:
             tolerance = self.options.exact_tolerance
             return bake_modes.exact_shapes(motion, extras, self.prefix, tolerance, facts, self.sliders, tick)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from heads import (
     add_key,
+    add_mesh,
     arkit_puppet,
     evaluated,
     fingerprint,
@@ -22,7 +23,7 @@ from heads import (
     rest,
 )
 from test_vertex_model import vertex_package
-from wav2sem_lipsync.inference import Cancelled, FaceMotion, LipSyncError, ModelPackage, PointCache
+from wav2sem_lipsync.inference import Cancelled, FaceMotion, LipSyncError, ModelPackage, PointCache, arkit_basis
 from wav2sem_lipsync.operators import (
     audio_source,
     bake,
@@ -256,6 +257,43 @@ def test_the_users_shape_keys_stay_alive(settings: Any, tmp_path: Path) -> None:
     moved = evaluated(head, 13) - open_eyes
     assert np.linalg.norm(moved[100]) == pytest.approx(0.004, rel=0.1)
     assert np.abs(np.delete(moved, 100, axis=0)).max() < 1e-6
+
+
+def test_blinks_and_brows_are_in_the_cache(settings: Any, tmp_path: Path) -> None:
+    head, twin = made_up_head(), made_up_head("Twin")
+    saved(tmp_path)
+    for obj, mode in ((head, "ARKIT"), (twin, "CACHE")):
+        obj.wav2sem_face.life.blinks = obj.wav2sem_face.life.brows = 1.0
+        obj.wav2sem_face.life.rate = 60.0
+        generate(mode, target=obj)
+    assert twin.data.shape_keys is None
+    frames = range(1, 80, 3)
+    lids = []
+    for frame in frames:
+        np.testing.assert_allclose(evaluated(twin, frame), evaluated(head, frame), atol=EXACT)
+        lids.append(head.data.shape_keys.key_blocks["eyeBlinkLeft"].value)
+    assert max(lids) > 0.3
+
+
+def test_on_flame_itself_beside_a_blink_and_under_a_subdivision(
+    flame: dict[str, np.ndarray], settings: Any, tmp_path: Path, toy_folder: Path, speech_file: Path
+) -> None:
+    head = add_mesh("Head", flame["vertices"], flame["faces"])
+    motion = motion_of(toy_folder, speech_file)
+    saved(tmp_path)
+    generate("CACHE")
+    assert largest_error(head, motion, fit_of(head), 1) < EXACT
+    head.shape_key_add(name="Basis")
+    blink = add_key(head, "blink")
+    names, deltas = arkit_basis()
+    lid = deltas[names.index("eyeBlinkLeft")]
+    blink.points.foreach_set("co", (flame["vertices"] + lid).astype(np.float32).ravel())
+    opened = evaluated(head, 13)
+    blink.value = 1.0
+    assert np.linalg.norm(evaluated(head, 13) - opened - lid, axis=1).max() < 2e-4  # turned with the skin it lies on
+    head.modifiers.new("Subsurf", "SUBSURF").levels = 1
+    assert len(evaluated(head, 13)) > 4 * 5023 - 100
+    assert np.abs(evaluated(head, 13) - evaluated(head, 500)).max() > 1e-3
 
 
 def test_arkit_keys_of_an_earlier_bake_come_to_rest_and_come_back(
