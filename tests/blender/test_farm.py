@@ -17,7 +17,8 @@ from heads import made_up_head
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs Node.js")
 
-# Flamenco's API for job compiler scripts (flamenco.blender.org/usage/job-types), then the job given as argument.
+# Flamenco's API for job compiler scripts (flamenco.blender.org/usage/job-types; the Manager's author.go: a task is
+# copied when it is added, commands that come later are lost), then the job given as argument.
 MANAGER = """
 const path = require("path");
 const author = {
@@ -28,7 +29,7 @@ const author = {
 };
 const job = JSON.parse(process.argv[1]);
 job.tasks = [];
-job.addTask = task => job.tasks.push(task);
+job.addTask = task => job.tasks.push({ ...task, commands: [...task.commands] });
 %s
 compileJob(job);
 console.log(JSON.stringify({ type: JOB_TYPE, tasks: job.tasks }));
