@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
@@ -52,6 +53,16 @@ class Report:
 
 def write(task: Task, result: Result) -> Report:
     """Write shape keys, animation and sound; raises LipSyncError and leaves everything as it was if one step fails."""
+    steps = slices(task, result)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
+    """`write` in two slices, so that a timer need not wait for both: all that changes, then a look at the mouth."""
     began = perf_counter()
     obj = target_mesh.find(task.target)
     scene = bpy.data.scenes.get(task.scene)
@@ -77,13 +88,15 @@ def write(task: Task, result: Result) -> Report:
         undo.pop_all()
     if result.baked.cache is not None:
         result.baked.cache.keep()
-    seconds = perf_counter() - began
-    problem = verify.problem(scene, obj, first)
+    notes = _notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note))
+    name, seconds = obj.name, perf_counter() - began
+    yield False
+    problem = _problem(task, first)
     return Report(
-        sentence=_sentence(obj, result, problem),
-        notes=_notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note)),
+        sentence=_sentence(name, result, problem),
+        notes=notes,
         moves=not problem,
-        object=obj.name,
+        object=name,
         action=written.action,
         first_frame=first,
         last_frame=last,
@@ -151,13 +164,24 @@ def _about(task: Task, pieces: tuple[Piece, ...]) -> str:
     )
 
 
-def _sentence(obj: bpy.types.Object, result: Result, problem: str) -> str:
+def _problem(task: Task, first: int) -> str:
+    """Why the mouth does not move, one sentence; the user may have done anything since it was written."""
+    try:
+        obj, scene = target_mesh.find(task.target), bpy.data.scenes.get(task.scene)
+    except MeshError as error:
+        return str(error)
+    if scene is None or not (obj.data.shape_keys or vertex_cache.find(obj)):
+        return f"The lip sync of “{obj.name}” was undone before it could be looked at."
+    return verify.problem(scene, obj, first)
+
+
+def _sentence(name: str, result: Result, problem: str) -> str:
     if problem:
         return problem
     if result.baked.cache is not None:
-        return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s from a vertex cache."
+        return f"“{name}” speaks for {result.speech_seconds:.1f} s from a vertex cache."
     keys = f"{result.curves.key_count} keys on {len(result.curves.names)} shape keys"
-    return f"“{obj.name}” speaks for {result.speech_seconds:.1f} s: {keys}."
+    return f"“{name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 
 def _off(cache: str) -> str:

@@ -127,7 +127,7 @@ class Run:
                     yield False
                 if self._stop:
                     raise Cancelled(CANCELLED)
-                item.report = bake.write(task, self._job.result())
+                item.report = yield from bake.slices(task, self._job.result())
             except LipSyncError as error:
                 item.error = error
             finally:
