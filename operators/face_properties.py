@@ -63,7 +63,6 @@ class LipSyncFace(bpy.types.PropertyGroup):
         override=OVERRIDABLE, update=changed,
     )  # fmt: skip
     mutes: CollectionProperty(type=LipSyncMute, override={"LIBRARY_OVERRIDABLE", "USE_INSERTION"})
-    active_mute: IntProperty(options=set())
     life: PointerProperty(type=LipSyncLife, override=OVERRIDABLE)
 
 

@@ -63,14 +63,6 @@ def disabled_reason(obj: bpy.types.Object | None) -> str:
     return "" if stored else f"The lip sync of “{obj.name}” has no stored speech analysis; generate it again to refine."
 
 
-def shapes_reason(obj: bpy.types.Object) -> str:
-    """Why jaw and lips of `obj` cannot be refined apart, as one sentence; empty when they can."""
-    for bake in bakes_of(obj):
-        if stored_result.is_stored(bake.action) and stored_result.read(bake.action)[0].motion.kind == "vertices":
-            return "This bake is exact: its shapes have no jaw and no lips of their own; bake editable keys for these."
-    return ""
-
-
 def lies_elsewhere(obj: bpy.types.Object) -> bool:
     """Whether the shape keys or the lip sync of `obj` belong to another file."""
     return not obj.data.shape_keys.is_editable or any(not bake.action.is_editable for bake in bakes_of(obj))

@@ -8,7 +8,7 @@ import bpy
 from ..operators import ids
 from ..operators.face_properties import face_of
 from ..operators.readiness import target_object
-from ..operators.refine import disabled_reason, lies_elsewhere, shapes_reason
+from ..operators.refine import disabled_reason, lies_elsewhere
 from .layout import LipSyncPanel, wrapped
 
 _PRESETS = ("SUBTLE", "NATURAL", "BROAD", "CARTOON")
@@ -37,15 +37,8 @@ class LIPSYNC_PT_refine(LipSyncPanel, bpy.types.Panel):
         sliders = layout.column()
         sliders.enabled = not reason
         sliders.use_property_split = True
-        sliders.prop(face, "strength", slider=True)
-        shapes = sliders.column()
-        why = "" if reason else shapes_reason(obj)
-        shapes.enabled = not why
-        for name in ("jaw", "lip_closure", "rounding", "upper_lip", "lower_lip"):
-            shapes.prop(face, name, slider=True)
-        if why:
-            wrapped(sliders, context, why, "INFO")
-        sliders.prop(face, "smoothing", slider=True)
+        for name in ("strength", "jaw", "lip_closure", "rounding", "upper_lip", "lower_lip", "smoothing"):
+            sliders.prop(face, name, slider=True)
         sliders.prop(face, "offset")
         _draw_mutes(layout, face)
         layout.operator(ids.REFINE_RESET, icon="LOOP_BACK")
