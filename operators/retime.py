@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +14,7 @@ import bpy
 
 from ..inference import CurveSet, LipSyncError
 from ..inference.pieces import follow
-from . import animation, face_properties, ids, nla_strips, shaping, stored_result
+from . import animation, face_properties, ids, nla_strips, refine, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
 from .readiness import heads_to_speak
@@ -141,6 +142,9 @@ def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene
         scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
     strips = [one.bake.strip for one, _ in shaped if one.bake.strip and nla_strips.is_ours(one.bake.action)]
     nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
+    with ExitStack() as undo:
+        refine.nod(obj, scene, undo)
+        undo.pop_all()
     return edited
 
 

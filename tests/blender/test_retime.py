@@ -13,7 +13,7 @@ import pytest
 from heads import arkit_puppet, evaluated, fingerprint, fit_of, largest_error, made_up_head, motion_of, rest
 from strip_tools import add_strip, drag, set_handles
 from wav2sem_lipsync.inference import LipSyncModel
-from wav2sem_lipsync.operators import ids, retime
+from wav2sem_lipsync.operators import ids, nod, retime
 
 EXACT = 4e-5  # metres: weights are stored in 16 bits
 
@@ -193,6 +193,24 @@ def test_in_an_action_of_the_users_only_our_curves_move(settings: Any, speech_fi
     bpy.ops.wav2sem.retime()
     assert curve(head, "blink").range()[0] == 40
     assert curve(head, "jawOpen").range()[0] == 60
+
+
+def test_blinks_and_nods_come_along(settings: Any, speech_file: Path) -> None:
+    sound = add_strip(speech_file, 30)
+    head = made_up_head()
+    life = head.wav2sem_face.life
+    life.blinks = life.nod = 1.0
+    life.rate = 60
+    sound.select, settings.source = True, "STRIP"
+    bpy.ops.wav2sem.generate_lipsync()
+    nodding = nod.object_of(head).animation_data.action
+    before = [curve(head, "eyeBlinkLeft").evaluate(frame) for frame in range(30, 100)]
+    turns = nodding.frame_range[0]
+    assert max(before) > 0.5
+    drag(sound, 90)
+    bpy.ops.wav2sem.retime()
+    assert [curve(head, "eyeBlinkLeft").evaluate(frame) for frame in range(90, 160)] == pytest.approx(before, abs=1e-5)
+    assert nodding.frame_range[0] == turns + 60
 
 
 def test_several_selected_heads_follow_at_once(settings: Any, speech_file: Path) -> None:
