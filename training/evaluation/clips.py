@@ -89,3 +89,7 @@ class EvalSet:
     def score(self, reference: Curves, found: Curves) -> dict[str, float]:
         """The scorer's figures: r_ap, lag (ms, positive when late), amp, closures …"""
         return self.scorer.score_curve(reference, found)
+
+    def envelope(self, clip: EvalClip) -> Curves:
+        """The loudness of the clip taken for a lip opening: the least that any model must beat."""
+        return self.scorer.baseline_curves(clip.name, "envelope")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report: tables, verdicts, vertex rows, and a whole section on a made-up clip with a toy package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+from inference import FaceMotion, LipSyncModel, Speech, arkit_basis
+from training import evaluate
+from training.config import FPS
+from training.evaluation import verdict
+from training.evaluation.tables import cell, columns_of, table
+from training.evaluation.vertices import HeldOut, vertex_rows
+from training.targets import NAMES, render
+
+PHONES = [(0.0, 0.3, "SIL"), (0.3, 0.5, "AA"), (0.5, 0.6, "P"), (0.6, 0.9, "IY"), (0.9, 1.2, "SIL")]
+RATE = 16000
+
+
+def test_cells_show_what_means_something() -> None:
+    values = [0.123, 45.6, 4.1e-5, 0.0, 1.7e-13, float("nan"), True, 7, "x", (0.1, 0.2)]
+    assert [cell(v) for v in values[:9]] == ["0.12", "46", "4.1e-05", "0", "0", "–", "yes", "7", "x"]
+
+
+def test_tables_leave_blank_what_a_row_lacks() -> None:
+    rows = [{"a": 1, "b": 2.0}, {"a": 3, "c": "x"}]
+    assert columns_of(rows) == ["a", "b", "c"]
+    assert table(rows, columns_of(rows)).splitlines()[2:] == ["| 1 | 2.00 |  |", "| 3 |  | x |"]
+
+
+def clip_row(clip: str, predictor: str, r_ap: float, **changes: float) -> dict[str, object]:
+    figures = {"r_ap": r_ap, "lag": 0.0, "amp": 1.0, "n_close": 4, "rec": 0.75, "prec": 0.8, **changes}
+    return {"clip": clip, "group": "grid", "predictor": predictor, **figures}
+
+
+def test_verdicts_on_clips() -> None:
+    rows = [clip_row("a", "package", 0.8), clip_row("b", "package", 0.5), clip_row("a", "Rhubarb", 0.5),
+            clip_row("b", "Rhubarb", 0.5)]  # fmt: skip
+    found = {row["what"]: row for row in verdict.clip_verdicts(rows)}
+    assert found["mean r_ap, grid"] | {"what": 0} == {"what": 0, "wanted": "≥ 0.72", "reached": "0.65", "holds": "NO"}
+    assert found["median lag (ms)"]["holds"] == found["closures: recall at precision"]["holds"] == "yes"
+    assert found["better than Rhubarb on every clip"]["reached"] == "not on b"
+
+
+def test_closures_are_pooled_over_events_and_clips_without_any_do_not_count() -> None:
+    rows = [clip_row("a", "package", 0.8, n_close=9, rec=1.0), clip_row("b", "package", 0.8, n_close=1, rec=0.0),
+            clip_row("c", "package", 0.8, n_close=0, rec=float("nan"), prec=float("nan"))]  # fmt: skip
+    found = {row["what"]: row for row in verdict.clip_verdicts(rows)}
+    assert found["closures: recall at precision"]["reached"] == "0.90 at 0.80"
+
+
+def test_one_bad_clip_fails_a_condition() -> None:
+    rows = [{"condition": "telephone", "clip": c, "kept": k} for c, k in (("a", 1.0), ("b", 0.8), ("mean", 0.95))]
+    (found,) = verdict.robustness_verdicts(rows)
+    assert found["holds"] == "NO" and "worst 0.80 (b)" in found["reached"]
+
+
+def test_vertex_rows_have_the_errors_that_are_known(toy_folder: Path) -> None:
+    names, deltas = arkit_basis()
+    truth = [motion(render(PHONES, FPS), deltas[[list(names).index(n) for n in NAMES]]) for _ in range(3)]
+    sound = np.random.default_rng(0).normal(0, 0.05, int(1.2 * RATE)).astype(np.float32)
+    data = HeldOut([Speech(sound)] * 3, [PHONES] * 3, truth)
+    rows = {row["motion"]: row for row in vertex_rows(LipSyncModel.load(toy_folder), None, data)}
+    itself, neutral = rows["the rules themselves"], rows["neutral face"]
+    assert itself["LVE_B mm"] == itself["MVE all mm"] == itself["gap MAE mm"] == 0 and itself["gap r"] > 0.999
+    assert rows["another sentence"]["LVE_B mm"] == 0  # all three say the same
+    assert neutral["√LVE_A mm"] >= neutral["LVE_B mm"] > 0
+    assert rows["mean expression"]["LVE_A m²"] < neutral["LVE_A m²"]
+    assert rows["package"]["LVE_B mm"] > 0 and rows["package"]["frames"] == 3 * 61
+
+
+def motion(weights: np.ndarray, basis: np.ndarray) -> FaceMotion:
+    return FaceMotion(FPS, 0.0, tuple(NAMES), weights, basis)
+
+
+def test_a_report_of_one_section(toy_folder: Path, shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    """Needs the development clips and the FLAME head of the reference folder."""
+    argv = ["evaluate", str(toy_folder), "--out", str(tmp_path), "--sections", "clips", "vertices"]
+    argv += ["--eval", str(shared / "eval"), "--flame", str(shared / "flame" / "flame2023open_subset.npz")]
+    monkeypatch.setattr(sys, "argv", [*argv, "--cache", str(tmp_path / "none")])
+    evaluate.main()
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    data = json.loads((tmp_path / "scores.json").read_text())
+    assert "better than linear regression on every clip" in text
+    assert "Left out: vertices" in text and "python -m training.corpus" in text
+    clips = {row["clip"] for row in data["clips"]}
+    assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in (*clips, "lags"))
