@@ -129,8 +129,10 @@ def _hold_closures(motion: FaceMotion, weights: np.ndarray, amounts: dict[str, n
     wanted = spoken + loose * (_REST_GAP - spoken).clip(min=0.0) - tight * (spoken - _SHUT_GAP).clip(min=0.0)
     part = part * (amounts["strength"][:, 0] / _FULL_HOLD).clip(0.0, 1.0)
     gap = _REST_GAP + weights @ slope
+    wanted = gap + part * (wanted - gap)
+    wanted = np.maximum(wanted, np.minimum(spoken, _SHUT_GAP))  # lips do not pass through each other
     held = weights.copy()
-    held[:, closing] = (held[:, closing] + part * (wanted - gap) / slope[closing]).clip(0.0, 1.0)
+    held[:, closing] = (held[:, closing] + (wanted - gap) / slope[closing]).clip(0.0, 1.0)
     return held
 
 

@@ -120,6 +120,17 @@ def test_without_holding_the_scaled_jaw_would_part_them(spoken: FaceMotion) -> N
     assert gap(replace(spoken, weights=weights))[shut(spoken)].min() > 1
 
 
+def test_lips_never_pass_through_each_other(spoken: FaceMotion) -> None:
+    """Jaw and mouthClose four times as large: what was a slit would be lips that pass through each other."""
+    weights = np.zeros_like(spoken.weights)
+    weights[:, column("jawOpen")] = 0.05
+    weights[:, column("mouthClose")] = 0.075
+    slit = replace(spoken, weights=weights)
+    assert gap(slit).min() > 0.5
+    assert gap(replace(slit, weights=4 * weights)).max() < -2
+    assert gap(with_(slit, strength=2.0, jaw=2.0)).min() > -0.15
+
+
 @pytest.mark.parametrize(
     ("name", "shapes"),
     [
