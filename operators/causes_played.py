@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 import bpy
 
-from .animation import is_ours, value_path
+from . import nla_strips
 from .causes import Cause, Face, listed
+from .keyframes import value_path
+from .nla_strips import is_ours
 from .playing import Part, curves_in, spare_parts
 
 
@@ -185,11 +188,8 @@ def _assign(keys: bpy.types.Key, part: Part) -> None:
 
 
 def _play_beneath(data: bpy.types.AnimData, part: Part) -> None:
-    """As a bake does where another action is assigned: into a strip of its own."""
-    track = data.nla_tracks.new()
-    track.name = "Lip Sync"
-    strip = track.strips.new(part.action.name, int(part.frame_range[0]), part.action)
-    strip.action_slot, strip.extrapolation = part.slot, "HOLD"
+    """As a bake does where another action is assigned: by a strip beneath it."""
+    nla_strips.place(data, part.action, part.slot, ExitStack())
 
 
 def _set_slot(holder: Any, slot: Any) -> None:

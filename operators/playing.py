@@ -10,7 +10,8 @@ from typing import Any
 import bpy
 
 from . import ids
-from .animation import is_ours, value_path
+from .keyframes import value_path
+from .nla_strips import is_ours
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ def headline(obj: bpy.types.Object, verdict: Verdict) -> str:
 
 def look(scene: bpy.types.Scene, obj: bpy.types.Object) -> Face:
     """What the checks need to know of `obj`."""
-    layer = None
-    for each in scene.view_layers:
+    current, layer = bpy.context.view_layer, None
+    for each in sorted(scene.view_layers, key=lambda each: each != current):
         each.update()  # a script may have linked the object a moment ago
         if layer is None and obj.name in each.objects:
             layer = each

@@ -393,6 +393,7 @@ SITUATIONS: dict[str, Callable[[], Any]] = {
     "empty file": lambda: None,
     "an object that is no mesh": lambda: bpy.context.scene.collection.objects.link(bpy.data.objects.new("E", None)),
     "a head without lip sync": lambda: arkit_puppet(KEYS),
+    "a head that is edited": lambda: enter("EDIT")(arkit_puppet(KEYS)),
     "a lip sync runs": lambda: run.start([run.Item("Head", dict)]),
 }
 
