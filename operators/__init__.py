@@ -16,6 +16,7 @@ MODULES = (
     "retime",
     "fix_mouth",
     "copy_report",
+    "export_head",
     "refine",
     "hand_edits",
     "refine_actions",

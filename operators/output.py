@@ -35,6 +35,8 @@ def write(path: Path, obj: bpy.types.Object) -> None:
 
     Raises OutputError, and leaves what was there.
     """
+    if path.suffix.lower() not in (".blend", ".abc") and any(each.type == "MESH_CACHE" for each in obj.modifiers):
+        raise OutputError(f"“{obj.name}” plays a vertex cache, which {path.suffix} does not carry; choose .abc.")
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         FORMATS[path.suffix.lower()](str(beside), obj)

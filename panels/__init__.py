@@ -3,7 +3,16 @@
 
 from importlib import import_module
 
-MODULES = ("speech_panel", "queue_panel", "bake_panel", "refine_panel", "life_panel", "edits_panel", "info_panel")
+MODULES = (
+    "speech_panel",
+    "queue_panel",
+    "bake_panel",
+    "refine_panel",
+    "life_panel",
+    "edits_panel",
+    "info_panel",
+    "export_menu",
+)
 
 
 def register() -> None:

@@ -132,6 +132,15 @@ def test_what_cannot_be_written_leaves_what_was_there(
     assert path.read_text() == "yesterday's" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_vertex_cache_goes_into_alembic_alone(head: bpy.types.Object, tmp_path: Path) -> None:
+    head.modifiers.new("Cache", "MESH_CACHE")
+    for suffix in (".glb", ".fbx", ".usdc"):
+        with pytest.raises(output.OutputError, match=r"choose \.abc"):
+            output.write(tmp_path / f"head{suffix}", head)
+    assert not list(tmp_path.iterdir())
+    output.write(tmp_path / "head.abc", head)
+
+
 def test_exporter_that_is_switched_off(head: bpy.types.Object, tmp_path: Path) -> None:
     bpy.ops.preferences.addon_disable(module="io_scene_fbx")
     try:
@@ -149,3 +158,17 @@ def test_command_line_writes_what_the_ending_says(
     assert program.main(arguments(speech_file, toy_folder, tmp_path / "head.glb")) == 0
     assert json.loads(capfd.readouterr().out.splitlines()[-1])["ok"]
     assert (tmp_path / "head.glb").read_bytes()[:4] == b"glTF"
+
+
+def test_the_operator_writes_the_chosen_head(head: bpy.types.Object, tmp_path: Path) -> None:
+    bpy.context.view_layer.objects.active = head
+    assert bpy.ops.wav2sem.export_head(filepath=str(tmp_path / "anna.v2.fbx"), format=".glb") == {"FINISHED"}
+    assert (tmp_path / "anna.v2.glb").read_bytes()[:4] == b"glTF"
+    assert bpy.ops.wav2sem.export_head(filepath=str(tmp_path / "anna.v2"), format=".glb") == {"FINISHED"}
+    assert [path.name for path in tmp_path.iterdir()] == ["anna.v2.glb"]
+    with pytest.raises(RuntimeError, match="folder that exists"):
+        bpy.ops.wav2sem.export_head(filepath=str(tmp_path / "none" / "anna.glb"))
+    bpy.context.view_layer.objects.active = None
+    assert not bpy.ops.wav2sem.export_head.poll()
+    entries = [draw.__module__ for draw in bpy.types.TOPBAR_MT_file_export._dyn_ui_initialize()]
+    assert "wav2sem_lipsync.panels.export_menu" in entries
