@@ -14,6 +14,7 @@ import bpy
 from ..inference import MeshError
 from ..inference.pieces import Piece, to_plain
 from . import (
+    bake_modes,
     destinations,
     face_properties,
     id_bytes,
@@ -159,6 +160,7 @@ def _about(task: Task, pieces: tuple[Piece, ...]) -> str:
             "start_frame": task.start_frame,
             "fps": task.fps,
             "tolerance": task.options.tolerance,
+            "keys": task.prefix or bake_modes.ARKIT,
             "pieces": to_plain(pieces),
         }
     )

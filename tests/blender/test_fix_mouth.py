@@ -11,6 +11,7 @@ import bpy
 import numpy as np
 import pytest
 from heads import arkit_puppet, evaluated, fingerprint
+from test_register import draw_all
 from wav2sem_lipsync.operators import copy_report, run, verify
 from wav2sem_lipsync.operators.properties import job_state
 
@@ -423,6 +424,15 @@ def test_a_bake_that_does_not_show_offers_its_fixes(puppet: bpy.types.Object) ->
     assert moves(puppet)
     generate("ACTION")
     assert state.level == "INFO" and not state.causes and not state.verdict
+
+
+def test_the_panel_shows_causes_and_buttons(puppet: bpy.types.Object) -> None:
+    generate("ACTION")
+    puppet.show_only_shape_key = True
+    diagnosed()
+    texts = draw_all(2000)
+    assert "Unpin" in texts and any("is pinned" in text for text in texts)
+    assert any(" s of speech per second" in text for text in texts)
 
 
 # ---- the report ----------------------------------------------------------------------------------------------------

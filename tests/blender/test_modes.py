@@ -22,6 +22,7 @@ from heads import (
     motion_of,
     rest,
 )
+from test_register import draw_all
 from test_vertex_model import vertex_package
 from wav2sem_lipsync.inference import Cancelled, FaceMotion, LipSyncError, ModelPackage, PointCache, arkit_basis
 from wav2sem_lipsync.operators import (
@@ -475,6 +476,15 @@ def test_a_mesh_that_was_edited_meanwhile(settings: Any, tmp_path: Path, toy_fol
     with pytest.raises(LipSyncError, match="was edited"):
         bake.write(task, result)
     assert not head.modifiers and not list(tmp_path.rglob("*.pc2"))
+
+
+@pytest.mark.parametrize("mode", ["ARKIT", "EXACT", "CACHE"])
+def test_the_panel_shows_what_a_mode_needs(mode: str, settings: Any) -> None:
+    settings.mode = mode
+    texts = draw_all()
+    assert "mode" in texts
+    assert ("exact_tolerance" in texts) == (mode == "EXACT")
+    assert ("destination" in texts) == (mode != "CACHE")
 
 
 # ---- why the mouth does not move -----------------------------------------------------------------------------------
