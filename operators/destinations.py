@@ -18,7 +18,7 @@ import bpy
 from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData
 from ..inference.pieces import follow, from_plain
-from . import animation, id_bytes, ids, keyframes, nla_strips
+from . import animation, id_bytes, ids, keyframes, nla_strips, stored_result
 from .animation import Bake, Move
 from .nla_strips import is_ours
 
@@ -67,7 +67,7 @@ def write(
         return _write_into(keys, curves, about, undo, keep_edits)
     users_own = earlier is not None and not is_ours(earlier)
     to_nla = destination == "NLA" or users_own
-    origin = _origin(keys, curves, to_nla) if keep_edits else None
+    origin = _origin(keys, curves, about) if keep_edits else None
     action, slot = _new_action(keys, name, origin, undo)
     move, rate = _moved(origin, about, curves.fps)
     edited = animation.rewrite(Bake(keys, action, slot), curves, move=move, rate=rate)
@@ -80,6 +80,8 @@ def write(
         replaced = nla_strips.place(data, action, slot, undo) or replaced
         place = f"NLA track “{ids.TRACK}”"
     else:
+        first, last = curves.frame_range
+        replaced = nla_strips.clear(data, first, last, undo) or replaced
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
@@ -190,20 +192,25 @@ def _new_action(keys: bpy.types.Key, name: str, origin: Bake | None, undo: ExitS
     return action, slot
 
 
-def _origin(keys: bpy.types.Key, curves: CurveSet, to_nla: bool) -> Bake | None:
-    """The bake that the new one replaces and whose hand edits it takes over: where the two overlap in time."""
+def _origin(keys: bpy.types.Key, curves: CurveSet, about: str) -> Bake | None:
+    """The bake whose place the new one takes, and whose hand edits: of the same speech, or at the same time."""
     first, last = curves.frame_range
-    crossed = [strip.action for strip in nla_strips.in_the_way(keys.animation_data, first, last)] if to_nla else []
+    crossed = [strip.action for strip in nla_strips.in_the_way(keys.animation_data, first, last)]
     for bake in animation.bakes(keys):
+        if not is_ours(bake.action) or not animation.stored_names(bake.action):
+            continue
+        if set(curves.names).isdisjoint(animation.stored_names(bake.action)):
+            continue  # its edits mean other shapes
         begin, end = bake.action.frame_range
-        replaced = bake.action in crossed if bake.strip is not None else bake.action == keys.animation_data.action
-        if replaced and is_ours(bake.action) and ids.WRITTEN in bake.action and begin <= last and end >= first:
-            try:
-                if animation.stored_curves(bake.action).keys() & set(curves.names):  # else its edits mean other shapes
-                    return bake
-            except DamagedData:
-                continue
+        at_this_time = begin <= last and end >= first
+        if bake.action in crossed or (bake.strip is None and (at_this_time or _same_speech(bake, about))):
+            return bake
     return None
+
+
+def _same_speech(bake: Bake, about: str) -> bool:
+    old, new = stored_result.description(bake.action), json.loads(about)
+    return "speech" in new and old.get("speech") == new["speech"]
 
 
 def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, float]:
@@ -211,9 +218,9 @@ def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, fl
     if origin is None:
         return None, 1.0
     try:
-        old, new = json.loads(origin.action[ids.MARK]), json.loads(about)
-        if old["speech"] != new["speech"]:
+        if not _same_speech(origin, about):
             return None, 1.0
+        old, new = stored_result.description(origin.action), json.loads(about)
         before, after = (from_plain(facts["pieces"], _ANY) for facts in (old, new))
         rate = fps / float(old["fps"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError, DamagedData):

@@ -16,6 +16,7 @@ _SETTINGS = (
     "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
     "use_animated_influence", "mute", "select",
 )  # fmt: skip
+_PLACE = ("action_frame_start", "action_frame_end", "scale", "repeat", "frame_start", "frame_end")
 
 
 def is_ours(action: bpy.types.Action) -> bool:
@@ -59,7 +60,7 @@ def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) 
     for strip in in_the_way(data, first, last):
         assert track is not None
         replaced = keep(strip.action, undo)
-        undo.callback(_restore, track, strip.action, strip.action_slot, strip.frame_start)
+        undo.callback(_put_back, track, _Kept.of(track, strip), {name: getattr(strip, name) for name in _PLACE})
         track.strips.remove(strip)
     return replaced
 
@@ -96,6 +97,12 @@ def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> 
         one.restore(track)
 
 
+def _put_back(track: bpy.types.NlaTrack, kept: _Kept, place: dict[str, float]) -> None:
+    strip = kept.restore(track)
+    for name, value in place.items():
+        setattr(strip, name, value)
+
+
 @dataclass(frozen=True)
 class _Kept:
     """What a strip was set to; its action plays `later` frames later than its keys say."""
@@ -127,7 +134,7 @@ class _Kept:
         """Frame of the timeline at which the strip begins."""
         return float(self.action.frame_range[0] + self.later)
 
-    def restore(self, track: bpy.types.NlaTrack) -> None:
+    def restore(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
         """Make the strip in `track`."""
         strip = track.strips.new(self.settings["name"], int(self.start), self.action)
         strip.action_slot, strip.frame_start = self.slot, self.start
@@ -138,6 +145,7 @@ class _Kept:
             curve.keyframe_points.clear()
             for frame, value in self.influence:
                 curve.keyframe_points.insert(frame, value)
+        return strip
 
 
 def keep(action: bpy.types.Action, undo: ExitStack) -> str:
@@ -145,11 +153,6 @@ def keep(action: bpy.types.Action, undo: ExitStack) -> str:
     undo.callback(setattr, action, "use_fake_user", action.use_fake_user)
     action.use_fake_user = True
     return str(action.name)
-
-
-def _restore(track: bpy.types.NlaTrack, action: bpy.types.Action, slot: Any, start: float) -> None:
-    strip = track.strips.new(action.name, int(start), action)
-    strip.action_slot, strip.frame_start, strip.extrapolation = slot, start, "HOLD"
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:

@@ -319,6 +319,39 @@ def values_at(obj: bpy.types.Object, name: str, frames: np.ndarray) -> np.ndarra
     return np.array(found)
 
 
+def test_from_strip_to_action_takes_its_place_and_its_edits(settings: Any) -> None:
+    obj, strip = into_strip(settings)
+    action = strip.action
+    strip.frame_start_ui, strip.scale = 10, 1.25
+    curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
+    settings.destination = "ACTION"
+    generate()
+    data = obj.data.shape_keys.animation_data
+    assert not [strip for track in data.nla_tracks for strip in track.strips]
+    assert data.action not in (None, action) and action.use_fake_user
+    assert values_at(obj, "jawOpen", np.array([21]))[0] == pytest.approx(0.77, abs=1e-5)
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "NLA"])
+def test_a_failed_bake_puts_the_strip_back(destination: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    obj, strip = into_strip(settings)
+    strip.frame_start_ui, strip.action_frame_start, strip.scale, strip.influence = 10, 6, 1.25, 0.75
+    bpy.context.scene.frame_set(20)
+    before = fingerprint()
+
+    def fail(*_: Any) -> None:
+        raise LipSyncError("no")
+
+    monkeypatch.setattr(sound, "play_in_sync", fail)
+    settings.destination = destination
+    with pytest.raises(RuntimeError, match="no"):
+        generate()
+    (strip,) = obj.data.shape_keys.animation_data.nla_tracks[0].strips
+    assert (strip.scale, strip.action_frame_start, strip.influence) == (1.25, 6, 0.75)
+    bpy.context.scene.frame_set(20)
+    assert fingerprint() == before
+
+
 def test_refining_in_tweak_mode(settings: Any) -> None:
     obj, strip = into_strip(settings)
     data = obj.data.shape_keys.animation_data
