@@ -25,6 +25,7 @@ from .shaping import Sliders
 
 _MOST_FRAMES = 200_000  # at which an animated slider is looked at
 
+
 def _factor(name: str, description: str) -> Any:
     return FloatProperty(
         name=name, description=description, default=1.0, min=0.0, max=4.0, soft_max=2.0, step=5, precision=2,
