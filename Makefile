@@ -108,7 +108,7 @@ train: .venv/training.stamp
 	.venv/training/bin/python -m training --profile $(PROFILE)
 
 evaluate: .venv/training.stamp
-	.venv/training/bin/python -m training.evaluate $(MODEL) --out report
+	.venv/training/bin/python -m training.evaluate $(MODEL) --out report $(if $(RHUBARB),--rhubarb "$(RHUBARB)")
 
 clean:
 	rm -rf .venv out dist report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from inference import EMBEDDED_MODEL, LipSyncModel, Speech
+from inference import EMBEDDED_MODEL, LipSyncError, LipSyncModel
 
 from .closures import recall_by_language
 from .evaluation import baselines, plots, verdict
-from .evaluation.clips import EvalSet
+from .evaluation.clips import FLAME_VERTICES, EvalSet
 from .evaluation.homophones import homophone_rows, read_pairs
 from .evaluation.languages import language_rows
 from .evaluation.rest import jitter, rest_figures, seams, ten_minutes
@@ -107,12 +106,18 @@ class Report:
     def language_section(self) -> None:
         """Closures in sentences of seven languages that were never trained on."""
         rows = self.data["languages"] = language_rows(self.model)
+        if not rows:
+            raise FileNotFoundError("No speech engine is installed; training/corpus/setup_engines.sh does it.")
         self.verdicts += verdict.language_verdicts(rows)
         self._write("Closures in synthetic speech of seven languages", table(rows, columns_of(rows)))
 
     def homophone_section(self) -> None:
         """Words that sound alike and look different."""
         rows = homophone_rows(self.model, read_pairs(self.options.real.parent / "minimal_pairs.tsv", 16))
+        if not rows:
+            raise FileNotFoundError(
+                "This needs a speech engine (training/corpus/setup_engines.sh) and our own encoder."
+            )
         self.data["homophones"] = rows
         self._write("Near-homophones", table(rows, columns_of(rows)))
 
@@ -163,8 +168,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0, help="of the model; 0: one per core")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    model = LipSyncModel.load(options.package, threads=options.threads)
-    model.run(Speech(np.zeros(16_000, np.float32)), options.style)  # an unknown style is better known now
+    try:
+        model = LipSyncModel.load(options.package, threads=options.threads)
+        model.style_vector(options.style)
+    except LipSyncError as error:
+        parser.error(str(error))
+    if model.basis.shape[1] != FLAME_VERTICES:
+        parser.error(f"the clips are measured on FLAME heads; this model moves {model.basis.shape[1]} vertices")
     report = Report(model, EvalSet.load(options.eval, options.flame), options)
     for name in tqdm(options.sections, "report"):
         try:

@@ -79,11 +79,7 @@ class EvalSet:
         ]  # fmt: skip
 
     def curves(self, motion: FaceMotion) -> Curves:
-        """Lip opening and width of `motion` on the head. Raises ValueError for a topology that is not FLAME's."""
-        if motion.basis.shape[1] != FLAME_VERTICES:
-            raise ValueError(
-                f"The clips are measured on FLAME heads; this model moves {motion.basis.shape[1]} vertices."
-            )
+        """Lip opening and width of `motion`, which moves FLAME_VERTICES vertices, on the head."""
         return self.scorer.vertices_to_curves(self.template + motion.offsets(), motion.fps)
 
     def score(self, reference: Curves, found: Curves) -> dict[str, float]:
