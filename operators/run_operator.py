@@ -10,7 +10,7 @@ import bpy
 
 from ..inference import Cancelled, LipSyncError
 from . import fix_mouth, run
-from .properties import job_state
+from .properties import job_state, settings_of
 from .run import Item, Run
 
 _TICK = 0.1  # seconds
@@ -98,7 +98,10 @@ class RunOperator:
         self._stop(context)
         self._tell(context, summary(self._run.items))
         self._judge(context)
-        return {"FINISHED"} if any(item.report for item in self._run.items) else {"CANCELLED"}
+        if not any(item.report for item in self._run.items):
+            return {"CANCELLED"}
+        settings_of(context.scene).hand_edits = "KEEP"  # dropping is meant for one run
+        return {"FINISHED"}
 
     def _failed(self, context: bpy.types.Context, error: LipSyncError) -> set[str]:
         self._stop(context)

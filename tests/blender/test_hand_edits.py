@@ -258,6 +258,7 @@ def test_generating_with_drop_begins_afresh(puppet: bpy.types.Object, settings: 
     settings.hand_edits = "DROP"
     generate()
     assert keys_of(puppet) == clean
+    assert settings.hand_edits == "KEEP"
     assert first.use_fake_user and first != bake_of(puppet).action
     puppet.data.shape_keys.animation_data.action = first
     assert keys_of(puppet) == edited
