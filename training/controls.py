@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .config import STYLES
 from .geometry import MEASURES, LipGeometry, lip_geometry
 from .losses import PRESSED
+from .metrics import seed_bootstrap
 from .model import FaceFormer
 from .packing import Corpus, load_corpus
 from .train import CACHE, REAL_SPEECH, load_network
@@ -50,15 +51,6 @@ def clip_figures(
     )
 
 
-def bootstrap(difference: np.ndarray, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean of paired differences (clips,) and the ends of its 95 % interval."""
-    difference = difference[np.isfinite(difference)]
-    random = np.random.default_rng(0)
-    means = difference[random.integers(0, len(difference), (draws, len(difference)))].mean(1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(difference.mean()), float(low), float(high)
-
-
 def compare(
     network: FaceFormer, corpus: Corpus, wav2sem: Path, cache: Path, count: int
 ) -> dict[str, dict[str, object]]:
@@ -88,7 +80,7 @@ def compare(
         report[name] = {"clips": len(found)} | dict(zip(FIGURES, np.nanmean(found, 0).tolist(), strict=True))
         if name != "own":
             report[name]["own minus this, mean and 95 %"] = {
-                figure: bootstrap(rows["own"][:, k] - found[:, k]) for k, figure in enumerate(FIGURES)
+                figure: seed_bootstrap(rows["own"][None, :, k], found[None, :, k]) for k, figure in enumerate(FIGURES)
             }
     return report
 
