@@ -58,6 +58,15 @@ def breath_pose() -> np.ndarray:
     return targets.render([(0.0, 2.0, "SIL"), (2.0, 2.2, "AH")], FPS)[2 * FPS - BREATH // 2]
 
 
+def room_tone(random: np.random.Generator, speech: np.ndarray, count: int) -> np.ndarray:
+    """`count` samples like the quietest of `speech`: a recording's silence must not tell where its clip begins."""
+    frames = speech[: len(speech) // HOP * HOP].reshape(-1, HOP)
+    quiet = frames[np.argsort(np.square(frames).mean(axis=1))[: max(1, len(frames) // 20)]]
+    pieces = quiet[random.integers(0, len(quiet), count // HOP + 1)] * random.choice((-1, 1), (count // HOP + 1, 1))
+    tone: np.ndarray = pieces.reshape(-1)[:count].astype(np.float32)
+    return tone
+
+
 class ExampleMaker:
     """Draws one example at a time; `semantics` (C, S) holds the sentence vector of every clip, or is None."""
 
@@ -120,6 +129,7 @@ class ExampleMaker:
             phones[place] = clip.phones[source]
             weights[place] = clip.weights[min(style, 1)][source]
             self._lead_in(weights[ended:filled], weights[filled], np.flatnonzero(phones[place]))
+            sound[ended * HOP : filled * HOP] = room_tone(random, piece, (filled - ended) * HOP)
             if self.semantics is not None:
                 vector += self.semantics[index] * count
             heard += count

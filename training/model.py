@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .config import PHONES, STYLES, Config
+from .config import FPS, PHONES, STYLES, Config
 from .decoder import FaceDecoder
 from .encoder import SpeechEncoder
 
@@ -22,6 +22,28 @@ class Prediction:
     weights: list[Tensor]
 
 
+class WideContext(nn.Module):
+    """What comes within a second, and what was: a ConvNeXt block (Liu et al. 2022) over 2 s.
+
+    The transformer's convolutional positions reach 0.3 s, but lips part for a breath half a second before the first
+    word, and pauses look different at their beginning and at their end. Begins as the identity.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.along = nn.Conv1d(hidden, hidden, 2 * FPS + 1, padding=FPS, groups=hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.across = nn.Sequential(nn.Linear(hidden, 2 * hidden), nn.GELU(), nn.Linear(2 * hidden, hidden))
+        nn.init.zeros_(self.across[-1].weight)
+        nn.init.zeros_(self.across[-1].bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, hidden) -> (B, T, hidden)."""
+        around: Tensor = self.along(features.transpose(1, 2)).transpose(1, 2)
+        wide: Tensor = features + self.across(self.norm(around))
+        return wide
+
+
 class FaceFormer(nn.Module):
     """Speech, sentence vector and style -> blendshape weights at 50 Hz."""
 
@@ -29,6 +51,7 @@ class FaceFormer(nn.Module):
         super().__init__()
         self.config = config
         self.audio_encoder = SpeechEncoder(config)
+        self.context = WideContext(config.hidden)
         self.audio_feature_map = nn.Linear(config.hidden, config.decoder)
         self.phone_head = nn.Linear(config.hidden, len(PHONES))  # auxiliary: left behind at export
         self.decoder = FaceDecoder(config.decoder, config.decoder_heads, config.period, outputs, len(STYLES))
@@ -43,9 +66,9 @@ class FaceFormer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Speech (B, N) and sentence vector (B, S) -> features (B, T, hidden) and memory (B, T, d)."""
         features = self.audio_encoder(speech, filters, mask)
-        heard = features
+        heard = self.context(features)
         if self.config.semantic and semantic is not None:
-            heard = features + self.semantic_map(semantic)[:, None]  # over the time axis, in training as in inference
+            heard = heard + self.semantic_map(semantic)[:, None]  # over the time axis, in training as in inference
         return features, self.audio_feature_map(heard)
 
     def forward(
