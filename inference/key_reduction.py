@@ -13,6 +13,7 @@ import numpy as np
 
 _PULL = 1e-3  # weight of the central difference against the samples when a slope is fitted
 _PIECE = 12  # frames between the keys from which the search starts
+_NONE = 1e-9  # frames of an interval that isn't there, before the first key and after the last
 _SAFETY = 0.98  # share of the tolerance that is used: Blender evaluates in single precision
 
 
@@ -107,32 +108,28 @@ class _Fit:
         keys = np.union1d(starts, ends)
         before, after = np.searchsorted(keys, starts), np.searchsorted(keys, ends)
         gaps = (ends - starts).astype(float)
-        own = np.zeros((len(keys), 2))
-        own[before, 1], own[after, 0], _, _ = self.fitted(starts, ends)
         inside = _inside(starts, ends - starts)
-        a, b, c, d, e = self._normal_equations(starts, ends, inside)
-        lengths = np.full((len(keys), 2), 1e-9)
+        own, lengths = np.zeros((len(keys), 2)), np.full((len(keys), 2), _NONE)
+        own[before, 1], own[after, 0], _, _ = self.fitted(starts, ends)
         lengths[before, 1], lengths[after, 0] = gaps, gaps
         kink = np.abs(own[:, 1] - own[:, 0]) * lengths.sum(axis=1)
-        free = np.min(lengths, axis=1) < 1e-6
-        kink[free] = 0.0
-        weight, offset = np.zeros(len(keys)), np.zeros(len(keys))
+        free = lengths.min(axis=1) == _NONE
+        weight, pull, coupling = np.zeros(len(keys)), np.zeros(len(keys)), np.zeros(len(keys))
+        a, b, c, d, e = self._normal_equations(starts, ends, inside)
         weight[before] += a * gaps * gaps
         weight[after] += c * gaps * gaps
-        offset[before] += d * gaps
-        offset[after] += e * gaps
-        parity = np.arange(len(keys)) % 2
+        pull[before] += d * gaps
+        pull[after] += e * gaps
+        coupling[before] = b * gaps * gaps  # with the next key
+        lowest, highest = self._within_range(keys, lengths)
         slopes = np.where(free[:, None], own, own.mean(axis=1, keepdims=True))
         while True:
-            for sweep in range(8):
-                pull = offset.copy()
-                pull[before] -= b * gaps * gaps * slopes[after, 0]
-                pull[after] -= b * gaps * gaps * slopes[before, 1]
-                turn = ~free & (parity == sweep % 2)
-                common = pull / weight
-                if self.bounded:
-                    common = self._within_range(keys, common, lengths)
-                slopes[turn] = common[turn, None]
+            shared = np.flatnonzero(~free)
+            for sweep in range(6):
+                turn = shared[shared % 2 == sweep % 2]
+                others = coupling[turn] * slopes[turn + 1, 0] + coupling[turn - 1] * slopes[turn - 1, 1]
+                common = np.clip((pull[turn] - others) / weight[turn], lowest[turn], highest[turn])
+                slopes[turn] = common[:, None]
             error, _ = self._errors(starts, ends, slopes[before, 1] * gaps, slopes[after, 0] * gaps, inside)
             bad = (error > self.tolerance) & ~(free[before] & free[after])
             if not bad.any():
@@ -197,11 +194,14 @@ class _Fit:
         blend = u * u * (3 - 2 * u)
         return (1 - blend) * self.samples[starts][segment] + blend * self.samples[ends][segment]
 
-    def _within_range(self, keys: np.ndarray, slopes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def _within_range(self, keys: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest slope of `keys` with which both handles stay within 0…1, each (n,)."""
+        if not self.bounded:
+            return np.full(len(keys), -np.inf), np.full(len(keys), np.inf)
         below, above = 3 * self.samples[keys], 3 - 3 * self.samples[keys]
         lowest = np.maximum(-below / lengths[:, 1], -above / lengths[:, 0])
         highest = np.minimum(above / lengths[:, 1], below / lengths[:, 0])
-        return np.clip(slopes, lowest, highest)
+        return lowest, highest
 
 
 def _inside(starts: np.ndarray, gaps: np.ndarray) -> _Inside:
