@@ -63,7 +63,7 @@ def write(task: Task, result: Result) -> Report:
 
 
 def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
-    """`write` in two slices, so that a timer need not wait for both: all that changes, then a look at the mouth."""
+    """`write` in slices, so that a timer need not wait for all: the change, Blender's update, a look at the mouth."""
     began = perf_counter()
     obj = target_mesh.find(task.target)
     scene = bpy.data.scenes.get(task.scene)
@@ -91,6 +91,9 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         result.baked.cache.keep()
     notes = _notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note))
     name, seconds = obj.name, perf_counter() - began
+    yield False
+    for layer in getattr(bpy.data.scenes.get(task.scene), "view_layers", ()):
+        layer.update()
     yield False
     problem = _problem(task, first)
     return Report(

@@ -123,6 +123,7 @@ class Run:
                 yield False
                 self._job = Job(task.compute, lipsync_task.LOADING)
                 self._job.start()
+                yield False
                 while not self._job.poll():
                     yield False
                 if self._stop:

@@ -33,6 +33,7 @@ class RunOperator:
     _run = Run(())
     report: Callable[[set[str], str], None]  # Operator's
     _timer: bpy.types.Timer | None = None
+    _pushed = 0  # items that have an undo step already
 
     def items(self, context: bpy.types.Context) -> Sequence[Item]:
         """What is to be generated; raises LipSyncError when nothing can be."""
@@ -85,11 +86,16 @@ class RunOperator:
         if item is not None and item.report is not None and item is self._run.current and self._run.remaining:
             # A step for each head, since the user's own steps may lie between them; the last is Blender's own.
             bpy.ops.ed.undo_push(message=f"Lip Sync of {item.label}")
+            self._pushed = self._written
         return {"PASS_THROUGH"}
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Blender closes the window or opens another file."""
         self._stop(context)
+
+    @property
+    def _written(self) -> int:
+        return sum(item.report is not None for item in self._run.items)
 
     def _begin(self, context: bpy.types.Context) -> None:
         self._run = run.start(self.items(context))
@@ -98,10 +104,9 @@ class RunOperator:
         self._stop(context)
         self._tell(context, summary(self._run.items))
         self._judge(context)
-        if not any(item.report for item in self._run.items):
-            return {"CANCELLED"}
-        settings_of(context.scene).hand_edits = "KEEP"  # dropping is meant for one run
-        return {"FINISHED"}
+        if self._written:
+            settings_of(context.scene).hand_edits = "KEEP"  # dropping is meant for one run
+        return {"FINISHED"} if self._written > self._pushed else {"CANCELLED"}
 
     def _failed(self, context: bpy.types.Context, error: LipSyncError) -> set[str]:
         self._stop(context)

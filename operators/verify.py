@@ -100,7 +100,7 @@ def _extremes(face: Face, frame: float) -> tuple[float, float, float] | None:
 def _extremes_of_keys(face: Face, part: Part) -> tuple[float, float, float] | None:
     """The same for one part of the animation; no movement where its shape keys have no shape."""
     first, last = part.frame_range
-    frames = np.unique(np.linspace(first, last, _MOST_FRAMES).round())
+    frames = np.array(sorted(set(np.linspace(first, last, _MOST_FRAMES).round().tolist())))
     frames = frames[(frames >= first) & (frames <= last)]
     if not len(frames):
         return None
@@ -109,7 +109,7 @@ def _extremes_of_keys(face: Face, part: Part) -> tuple[float, float, float] | No
     if np.ptp(table, axis=0).max() < _SILENT:
         return None
     deltas = _deltas(face.obj, names)
-    largest = np.linalg.norm(deltas, axis=2).max(axis=1)  # per key: how far a unit of it goes
+    largest = np.sqrt(np.einsum("kvi,kvi->kv", deltas, deltas).max(axis=1))  # per key: how far a unit of it goes
     rows = np.abs(table) @ largest
     low, high = int(rows.argmin()), int(rows.argmax())
     change = np.tensordot(table[high] - table[low], deltas, axes=1)
