@@ -26,11 +26,7 @@ def reduce_to_beziers(values: np.ndarray, tolerance: float, bounded: bool) -> li
     """
     count, curves = values.shape
     if count < 3:
-        still = np.zeros((count, 2), np.float32)
-        if count == 2:
-            still[0, 1] = still[1, 0] = 0.0
-            return [(np.arange(2), _straight(values[:, k])) for k in range(curves)]
-        return [(np.arange(count), still)] * curves
+        return [(np.arange(count), _straight(values[:, k])) for k in range(curves)]
     fit = _Fit(values, tolerance * _SAFETY, bounded)
     starts, ends = fit.insert_keys()
     starts, ends = fit.spare_keys(starts, ends)
@@ -41,8 +37,10 @@ def reduce_to_beziers(values: np.ndarray, tolerance: float, bounded: bool) -> li
 
 
 def _straight(values: np.ndarray) -> np.ndarray:
-    slope = values[1] - values[0]
-    return np.array([[0, slope], [slope, 0]], np.float32)
+    """Slopes of one key or two."""
+    slopes = np.zeros((len(values), 2), np.float32)
+    slopes[:-1, 1] = slopes[1:, 0] = np.diff(values)
+    return slopes
 
 
 _Inside = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # see `_inside`

@@ -56,10 +56,11 @@ def bakes(keys: bpy.types.Key | None) -> list[Bake]:
 
 def hand_edits(bake: Bake) -> dict[str, CurveEdits]:
     """What the animator did to the generated curves, by shape key; raises DamagedData."""
-    fcurves = keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot))
+    fcurves, stored = keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot)), stored_curves(bake.action)
+    renamed = _renamed(fcurves, stored)
     found = {}
-    for name, before in stored_curves(bake.action).items():
-        fcurve = fcurves.get(value_path(name))
+    for name, before in stored.items():
+        fcurve = fcurves.get(renamed.get(name, value_path(name)))
         if _untouched(fcurve, before):
             continue
         edits = diff(None if fcurve is None else keyframes.read(fcurve), before)
@@ -88,8 +89,11 @@ def rewrite(
     span = tuple(action.frame_range)
     now: dict[str, Written] = {}
     edited = 0
+    renamed = _renamed(fcurves, stored)
+    former = {path: name for name, path in renamed.items()}
     for name, generated in zip(curves.names, curves.keys, strict=True):
-        fcurve, before = fcurves.get(value_path(name)), stored.get(name)
+        path = renamed.get(name, value_path(name))
+        fcurve, before = fcurves.get(path), stored.pop(former.get(path, name), None)
         if fcurve is not None and before is None:
             continue  # the user's own
         if _slid(fcurve, before, generated):
@@ -105,13 +109,35 @@ def rewrite(
         if edits is not None:
             edited += count(edits)
         keyframes.write(fcurve if fcurve is not None else _new_curve(bag, name), merged, current)
-    for name in stored.keys() - now.keys():
-        if value_path(name) in fcurves:
-            _leave(bag, fcurves[value_path(name)], stored[name], keep_edits)
+    for name, before in stored.items():
+        path = renamed.get(name, value_path(name))
+        if path in fcurves:
+            _leave(bag, fcurves[path], before, keep_edits)
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(curves.fps), **to_arrays(now)}, level=0))
     if bake.strip is not None:
         nla_strips.follow(bake.strip, span, tuple(action.frame_range))
     return edited
+
+
+def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -> dict[str, str]:
+    """Where the curves of shape keys are that were renamed since they were written: path by former name.
+
+    Blender changes the path with the name, so they are told by their keys, most of which must still stand.
+    """
+    paths = {value_path(name): name for name in stored}
+    strays = [path for path in fcurves if path not in paths]
+    found = {}
+    for path, name in paths.items():
+        if path in fcurves or not strays:
+            continue
+        for stray in strays:
+            keys = keyframes.read(fcurves[stray])
+            edits = diff(keys, stored[name])
+            if len(keys) and (edits is None or 2 * len(edits.hand) < len(keys)):
+                found[name] = stray
+                strays.remove(stray)
+                break
+    return found
 
 
 def _untouched(fcurve: bpy.types.FCurve | None, before: Written) -> bool:

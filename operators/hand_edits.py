@@ -119,11 +119,8 @@ class LIPSYNC_OT_merge_edits(bpy.types.Operator):
 
 def _make_plain(bake: Bake) -> None:
     """Keys become ordinary ones: nothing tells any more which were generated."""
-    fcurves = keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot))
-    for name in animation.stored_names(bake.action):
-        fcurve = fcurves.get(keyframes.value_path(name))
-        if fcurve is not None:
-            keyframes.set_types(fcurve, KEYFRAME)
+    for fcurve in keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot)).values():
+        keyframes.set_types(fcurve, KEYFRAME)
     for mark in ids.MARKS:
         if mark in bake.action:
             del bake.action[mark]

@@ -237,6 +237,22 @@ def test_a_deleted_curve_stays_deleted_until_edits_are_dropped(puppet: bpy.types
     assert "mouthClose" in curves_of(puppet)
 
 
+def test_a_renamed_shape_key_is_still_refined_and_generated(puppet: bpy.types.Object, settings: Any) -> None:
+    add_key(puppet, "frown").keyframe_insert("value", frame=9)
+    curves_of(puppet)["jawOpen"].keyframe_points[20].co.y = 0.77
+    opened = values_at(puppet, "jawOpen", FRAMES)
+    puppet.data.shape_keys.key_blocks["jawOpen"].name = "jaw_open"  # another way to write it
+    assert "jaw_open" in curves_of(puppet) and "jawOpen" not in curves_of(puppet)
+    assert list(animation.hand_edits(bake_of(puppet))) == ["jawOpen"]
+    for _ in range(2):
+        strength(puppet, 0.5)
+        expected = np.where(FRAMES == 21, 0.77, 0.5 * opened)
+        np.testing.assert_allclose(values_at(puppet, "jaw_open", FRAMES), expected, atol=1e-5)
+        assert set(curves_of(puppet)) == {"jaw_open", "frown", *NAMES[1:]}
+        generate()
+    assert list(animation.hand_edits(bake_of(puppet))) == ["jaw_open"]
+
+
 def test_mutes_modifiers_and_own_curves_are_left_alone(puppet: bpy.types.Object, settings: Any) -> None:
     add_key(puppet, "frown").keyframe_insert("value", frame=9)
     curves = curves_of(puppet)
