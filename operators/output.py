@@ -28,6 +28,12 @@ def check_place(path: Path) -> None:
         raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
     if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
+    module, name = FORMATS[path.suffix.lower()][0].split(".")
+    if name not in dir(getattr(bpy.ops, module)):
+        raise OutputError(
+            f"This Blender has no exporter for {path.suffix}; enable its add-on in the preferences, or take a Blender "
+            "that was built with it, as those of blender.org are."
+        )
 
 
 def write(path: Path, obj: bpy.types.Object) -> None:
@@ -39,12 +45,8 @@ def write(path: Path, obj: bpy.types.Object) -> None:
         raise OutputError(f"“{obj.name}” plays a vertex cache, which {path.suffix} does not carry; choose .abc.")
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        FORMATS[path.suffix.lower()](str(beside), obj)
+        FORMATS[path.suffix.lower()][1](str(beside), obj)
         os.replace(beside, path)
-    except AttributeError as error:
-        raise OutputError(
-            f"Blender's exporter for {path.suffix} is switched off; enable the add-on in its preferences."
-        ) from error
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
         raise OutputError(f"“{path}” cannot be written ({reason}); is the disk full or read-only?") from error
@@ -115,14 +117,15 @@ def _alembic(place: str, obj: bpy.types.Object) -> None:
         )
 
 
-FORMATS: dict[str, Callable[[str, bpy.types.Object], None]] = {
-    ".blend": _blend,
-    ".glb": _gltf,
-    ".fbx": _fbx,
-    ".usdc": _usd,
-    ".usda": _usd,
-    ".usd": _usd,
-    ".abc": _alembic,
+# How a name may end: the operator that writes it, and the function that calls it.
+FORMATS: dict[str, tuple[str, Callable[[str, bpy.types.Object], None]]] = {
+    ".blend": ("wm.save_as_mainfile", _blend),
+    ".glb": ("export_scene.gltf", _gltf),
+    ".fbx": ("export_scene.fbx", _fbx),
+    ".usdc": ("wm.usd_export", _usd),
+    ".usda": ("wm.usd_export", _usd),
+    ".usd": ("wm.usd_export", _usd),
+    ".abc": ("wm.alembic_export", _alembic),
 }
 
 
