@@ -138,8 +138,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         action[ids.GUEST] = True
     before = Bake(keys, action, slot)
     move, rate = _moved(before, about, curves.fps) if ids.WRITTEN in action else (None, 1.0)
-    others = animation.stored_curves(action).keys().isdisjoint(curves.names)
-    if others and keep_edits and ids.WRITTEN in action and animation.hand_edits(before):
+    if keep_edits and ids.WRITTEN in action and not _same_keys(action, about) and animation.hand_edits(before):
         raise LipSyncError(
             f"The lip sync in “{action.name}” was edited by hand on other shape keys than the new one has; choose Drop "
             "for hand edits, or push that action down."
@@ -199,13 +198,19 @@ def _origin(keys: bpy.types.Key, curves: CurveSet, about: str) -> Bake | None:
     for bake in animation.bakes(keys):
         if not is_ours(bake.action) or not animation.stored_names(bake.action):
             continue
-        if set(curves.names).isdisjoint(animation.stored_names(bake.action)):
+        if not _same_keys(bake.action, about):
             continue  # its edits mean other shapes
         begin, end = bake.action.frame_range
         at_this_time = begin <= last and end >= first
         if bake.action in crossed or (bake.strip is None and (at_this_time or _same_speech(bake, about))):
             return bake
     return None
+
+
+def _same_keys(action: bpy.types.Action, about: str) -> bool:
+    """Whether the bake in `action` is on the set of shape keys that the new one is on: ARKit's, or a set of its own."""
+    old, new = (facts.get("keys", "ARKIT") for facts in (stored_result.description(action), json.loads(about)))
+    return bool(old == new)
 
 
 def _same_speech(bake: Bake, about: str) -> bool:

@@ -67,7 +67,7 @@ class LIPSYNC_OT_fix_mouth(bpy.types.Operator):
 
     bl_idname = ids.FIX
     bl_label = "Fix"
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+    bl_options = {"UNDO", "INTERNAL"}
 
     cause: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
     subject: StringProperty(options={"SKIP_SAVE", "HIDDEN"})

@@ -15,11 +15,10 @@ def draw_causes(layout: bpy.types.UILayout, context: bpy.types.Context, state: A
     """The verdict and one line per cause; nothing where nothing was asked."""
     if not state.verdict:
         return
-    box = layout.box()
-    wrapped(box, context, state.verdict, "CHECKMARK" if not state.causes else "INFO")
+    wrapped(layout, context, state.verdict, "CHECKMARK" if not state.causes else "INFO")
     for entry in state.causes:
-        row = box.column(align=True)
-        wrapped(row, context, entry.sentence, "DOT")
+        column = layout.column(align=True)
+        wrapped(column, context, entry.sentence, "DOT")
         if entry.fix:
-            button = row.operator(ids.FIX, text=entry.fix, icon="TOOL_SETTINGS")
+            button = column.operator(ids.FIX, text=entry.fix, icon="TOOL_SETTINGS")
             button.cause, button.subject = entry.cause, entry.subject

@@ -175,6 +175,43 @@ def test_a_users_key_of_that_name_is_left_alone(settings: Any) -> None:
     assert "Lip Sync 2-00" in head.data.shape_keys.key_blocks
 
 
+def edit_by_hand(obj: bpy.types.Object) -> bpy.types.Action:
+    """Put a key of jawOpen where no network would."""
+    data = obj.data.shape_keys.animation_data
+    curve = next(c for c in curves_of(obj) if "jawOpen" in c.data_path)
+    curve.keyframe_points[20].co.y = 0.9
+    curve.keyframe_points[20].type = "KEYFRAME"
+    curve.update()
+    return data.action
+
+
+def test_hand_edits_stay_with_the_keys_that_they_are_on(settings: Any) -> None:
+    head = made_up_head()
+    head.wav2sem_face.life.blinks = 1.0  # curves that both bakes have
+    generate("ARKIT")
+    edited = edit_by_hand(head)
+    generate("EXACT")
+    assert not any("jawOpen" in curve.data_path for curve in curves_of(head))
+    assert edited.use_fake_user
+    kept = edited.layers[0].strips[0].channelbag(edited.slots[0]).fcurves
+    assert next(c for c in kept if "jawOpen" in c.data_path).keyframe_points[20].co.y == pytest.approx(0.9)
+
+
+def test_hand_edits_in_a_slot_are_not_lost_to_another_mode(settings: Any) -> None:
+    head = made_up_head()
+    head.shape_key_add(name="Basis")
+    add_key(head, "frown").keyframe_insert("value", frame=1)
+    generate("ARKIT", destination="SLOT")
+    edit_by_hand(head)
+    before = fingerprint()
+    settings.mode = "EXACT"
+    with pytest.raises(RuntimeError, match="edited by hand"):
+        bpy.ops.wav2sem.generate_lipsync()
+    assert fingerprint() == before
+    generate("EXACT", hand_edits="DROP")
+    assert not any("jawOpen" in curve.data_path for curve in curves_of(head))
+
+
 def test_sliders_work_on_exact_keys(settings: Any, toy_folder: Path, speech_file: Path) -> None:
     """Strength is exact; the jaw's share goes as far as the shapes span it."""
     head = made_up_head()
