@@ -17,8 +17,12 @@ from ..inference.pieces import follow
 from . import animation, face_properties, ids, nla_strips, refine, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
+from .properties import job_state
 from .readiness import heads_to_speak
 from .stored_result import Facts
+
+
+NOTHING_MOVED = "No sound strip has moved since lip sync was generated."
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def disabled_reason(context: bpy.types.Context) -> str:
         found = [retiming for obj in heads for retiming in retimings(obj, context.scene)]
     except LipSyncError as error:
         return str(error)
-    return "" if found else "No sound strip has moved since lip sync was generated."
+    return "" if found else NOTHING_MOVED
 
 
 def retimings(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[Retiming]:
@@ -115,7 +119,9 @@ class LIPSYNC_OT_retime(bpy.types.Operator):
             return {"CANCELLED"}
         who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
         hand = f"; {edited} keys edited by hand moved along" if edited else ""
-        self.report({"INFO"}, f"{who} strips{hand}.")
+        state = job_state(context)
+        state.level, state.message, state.details = "INFO", f"{who} strips{hand}.", ""
+        self.report({"INFO"}, state.message)
         return {"FINISHED"}
 
 

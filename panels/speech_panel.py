@@ -88,8 +88,12 @@ def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 def _draw_retime(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """Only for heads whose speech has strips; it tells the reason where one cannot be followed."""
-    if retime.is_offered(context):
-        layout.operator(ids.RETIME, icon="TIME")
+    if not retime.is_offered(context):
+        return
+    layout.operator(ids.RETIME, icon="TIME")
+    reason = retime.disabled_reason(context)
+    if reason and reason != retime.NOTHING_MOVED:
+        wrapped(layout, context, reason, "INFO")
 
 
 def _draw_progress(layout: bpy.types.UILayout, state: Any) -> None:
