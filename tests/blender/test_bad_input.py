@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from heads import _made_up, add_key, add_mesh, add_object, arkit_puppet, fingerprint, made_up_head
 from wav2sem_lipsync.inference import AudioError, ModelError
-from wav2sem_lipsync.operators import animation, shape_keys, sound
+from wav2sem_lipsync.operators import animation, destinations, shape_keys, sound
 
 
 def refused(pattern: str) -> str:
@@ -223,13 +223,14 @@ BREAKS = [
         (sound, "play_in_sync"),
         (sound, "place"),
         (shape_keys, "add_keys"),
-        (animation, "_fill"),
-        (animation, "_assign"),
+        (animation, "pack"),  # the last thing that happens when keys are written
+        (destinations, "_assign"),
     )
-    for into in ("ACTION", "NLA")
+    for into in ("ACTION", "NLA", "SLOT")
     for before in ("nothing", "keys", "baked action", "baked strip", "action")
     # Roads on which no action is assigned, or no key has to be made.
     if not (step == "_assign" and (before == "action" or (into == "NLA" and before != "baked action")))
+    and not (step == "_assign" and into == "SLOT" and before == "baked action")
     and not (step == "add_keys" and before.startswith("baked"))
 ]
 
@@ -263,18 +264,18 @@ def test_sound_in_the_sequencer_is_taken_back(settings: Any, monkeypatch: pytest
 
 def test_shape_keys_without_a_reference_are_taken_back_to_none(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     head = made_up_head()
-    monkeypatch.setattr(animation, "write", broken)
+    monkeypatch.setattr(destinations, "write", broken)
     refused("on fire")
     assert head.data.shape_keys is None
 
 
 def test_an_unforeseen_error_is_rolled_back_too(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bug(*_: Any) -> None:
+    def bug(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
     made_up_head()
     before = fingerprint()
-    monkeypatch.setattr(animation, "_fill", bug)
+    monkeypatch.setattr(animation, "pack", bug)
     with pytest.raises(RuntimeError, match="ZeroDivisionError"):
         bpy.ops.wav2sem.generate_lipsync()
     assert fingerprint() == before
