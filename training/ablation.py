@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Train with and without the sentence vector: `python -m training.ablation --initial CHECKPOINT --wav2sem CHECKPOINT`.
 
-Every variant starts from the same network and takes the same number of steps, several times with other seeds:
+Every variant starts from the same network and takes the same number of steps, several times with other seeds; what
+learns is all behind the speech encoder (`training.frozen`), or with `--whole` the whole network, which takes hours:
 
 none      no vector: the branch is left out
 constant  the mean vector for every utterance, which is all that a collapsed Wav2Sem can offer (a learned constant,
           since FC(F_s) is trained)
-own       the utterance's own vector; it is judged with its own, and with another utterance's and the true text's
+own       the utterance's own vector; it is judged with its own, and with another utterance's
+text      the embedding of the true text, which Wav2Sem imitates: more than any vector from sound can bring
 
 Judged on held-out clips of real speakers against the rules' lips, and on the development clips against real lips. The
 intervals are from a paired bootstrap that draws seeds and clips. A run that was broken off goes on where it stopped.
@@ -28,20 +30,21 @@ from tqdm import tqdm
 from .config import SAMPLE_RATE, STYLES, profile
 from .controls import FIGURES, clip_figures
 from .evaluation.clips import EvalClip, EvalSet
+from .frozen import Heard, train_after
 from .geometry import MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
 from .metrics import seed_bootstrap
 from .model import FaceFormer
 from .packing import Corpus, load_corpus
-from .train import CACHE, REAL_SPEECH, load_network, train
+from .train import CACHE, REAL_SPEECH, build, load_network, train
 from .wav2sem import embed_texts, load_wav2sem, plain_text, sentence_vectors, sentence_whitening, usable_clips
 
-TRAINED = ("none", "constant", "own")
+TRAINED = ("none", "constant", "own", "text")
 JUDGED = {
     "none": ("none", "none"),
     "constant": ("constant", "constant"),
     "own": ("own", "own"),
     "own, another utterance's at test": ("own", "other"),
-    "own, true text's at test": ("own", "text"),
+    "true text's": ("text", "text"),
 }
 """Row of the table: (which training, which vector when it is judged)."""
 EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the clips' curves
@@ -49,9 +52,10 @@ EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit
 
 @dataclass(frozen=True)
 class Vectors:
-    """The sentence vectors of every clip of the corpus (C, S) and of the development clips (E, S)."""
+    """The sentence vectors of every clip of the corpus (C, S), of the texts (C, S), of the development clips (E, S)."""
 
     corpus: np.ndarray
+    texts: np.ndarray
     clips: np.ndarray
 
     @cached_property
@@ -61,18 +65,16 @@ class Vectors:
 
     def train_with(self, variant: str) -> np.ndarray | None:
         """Vectors (C, S) that `variant` is trained with; None without the branch."""
-        if variant == "none":
-            return None
-        return self.corpus if variant == "own" else np.repeat(self.mean, len(self.corpus), 0)
+        constant = np.repeat(self.mean, len(self.corpus), 0)
+        return {"none": None, "constant": constant, "own": self.corpus, "text": self.texts}[variant]
 
 
 @dataclass(frozen=True)
 class Judge:
-    """What all networks are judged on: `held_out` clips of the corpus with the texts' vectors, and real faces."""
+    """What all networks are judged on: `held_out` clips of the corpus, and real faces."""
 
     corpus: Corpus
     held_out: np.ndarray
-    texts: np.ndarray
     vectors: Vectors
     eval_set: EvalSet
 
@@ -94,7 +96,7 @@ class Judge:
         if kind == "other":
             return np.roll(own, 1, 0), np.roll(clips, 1, 0)
         if kind == "text":  # nobody wrote down what the development clips say
-            return self.texts, np.full_like(clips, np.nan)
+            return self.vectors.texts[self.held_out], np.full_like(clips, np.nan)
         return own, clips
 
     @torch.no_grad()
@@ -106,18 +108,25 @@ class Judge:
         return {"t": np.arange(len(gap)) * 320 / SAMPLE_RATE, "aperture": gap / EYES, "absolute": True}
 
 
-def run(variant: str, seed: int, judge: Judge, options: argparse.Namespace) -> None:
-    """Train one variant with one seed and judge it, unless that was done before; writes NAME.npy for every row."""
+def run(variant: str, seed: int, judge: Judge, options: argparse.Namespace, heard: Heard | None) -> None:
+    """Train one variant with one seed and judge it, unless that was done before; writes KIND.npy for every row.
+
+    `heard`: train behind the encoder only, on these clips.
+    """
     folder = options.folder / f"{variant}-{seed}"
-    rows = {name: kind for name, (trained, kind) in JUDGED.items() if trained == variant}
-    if all((folder / f"{kind}.npy").exists() for kind in rows.values()):
+    kinds = [kind for trained, kind in JUDGED.values() if trained == variant]
+    if all((folder / f"{kind}.npy").exists() for kind in kinds):
         return
     vectors = judge.vectors.train_with(variant)
     size = 0 if vectors is None else vectors.shape[1]
     config = profile("cpu", steps=options.steps, rate=options.rate, seed=seed, semantic=size)
-    train(config, judge.corpus, folder, vectors, options.initial, 0, 3.0)
-    network, _ = load_network(folder / "last.pt")
-    for kind in tqdm(rows.values(), f"judging {variant}, seed {seed}"):
+    if heard is not None:
+        network = train_after(build(config, judge.corpus, options.initial), judge.corpus, heard, vectors, config)
+    else:
+        train(config, judge.corpus, folder, vectors, options.initial, 0, 3.0)
+        network, _ = load_network(folder / "last.pt")
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in tqdm(kinds, f"judging {variant}, seed {seed}"):
         np.save(folder / f"{kind}.npy", judge.figures(network, kind))
 
 
@@ -159,13 +168,26 @@ def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
     held_out = np.concatenate([usable_clips(corpus, split) for split in ("dev", "test")])
     held_out = np.array([i for i in held_out if corpus.clips[i].real and corpus.clips[i].weights is not None])
     held_out = np.random.default_rng(11).permutation(held_out)[: options.clips]
-    texts = embed_texts([plain_text(corpus.clips[i].about["text"]) for i in held_out], options.cache)
     eval_set, branch = EvalSet.load(options.eval, options.flame), load_wav2sem(options.wav2sem)
     with torch.no_grad():
         heard = [branch(torch.from_numpy(clip.speech.samples)[None])[0].numpy() for clip in eval_set.clips]
-    vectors = Vectors(sentence_vectors(options.wav2sem, corpus, options.cache), np.stack(heard))
-    texts = sentence_whitening(options.wav2sem)(texts).astype(np.float32)
-    return Judge(corpus, held_out, texts, vectors, eval_set)
+    own = sentence_vectors(options.wav2sem, corpus, options.cache)
+    texts = np.zeros_like(own, dtype=np.float32)  # the mean of all texts, where there is none
+    written = np.concatenate([usable_clips(corpus, split) for split in ("train", "dev", "test")])
+    raw = embed_texts([plain_text(corpus.clips[i].about["text"]) for i in written], options.cache)
+    texts[written] = sentence_whitening(options.wav2sem)(raw)
+    return Judge(corpus, held_out, Vectors(own, texts, np.stack(heard)), eval_set)
+
+
+def hear(corpus: Corpus, options: argparse.Namespace) -> Heard:
+    """Some English training clips, half of them of real speakers, as the encoder of the first network hears them."""
+    usable = usable_clips(corpus, "train")
+    usable = usable[[corpus.clips[i].weights is not None for i in usable]]
+    real = np.array([corpus.clips[i].real for i in usable])
+    random = np.random.default_rng(12)
+    half = options.heard // 2
+    clips = np.concatenate([random.permutation(usable[which])[:half] for which in (real, ~real)])
+    return Heard.of(load_network(options.initial)[0], corpus, clips)
 
 
 def main() -> None:
@@ -174,7 +196,9 @@ def main() -> None:
     parser.add_argument("--initial", type=Path, required=True, help="checkpoint that all variants start from")
     parser.add_argument("--wav2sem", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=Path("training/runs/ablation"))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--whole", action="store_true", help="train the speech encoder too, with all augmentation")
+    parser.add_argument("--heard", type=int, default=1500, help="training clips at most, without --whole")
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=4e-4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--clips", type=int, default=100, help="held-out clips at most")
@@ -187,9 +211,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     corpus = load_corpus(options.cache, options.real, options.threads)
     judge = make_judge(corpus, options)
+    heard = None if options.whole else hear(corpus, options)
     for seed in options.seeds:
         for variant in TRAINED:
-            run(variant, seed, judge, options)
+            run(variant, seed, judge, options, heard)
         rows = table(options.folder, options.seeds, len(judge.held_out))
         (options.folder / "ablation.json").write_text(json.dumps(rows, indent=1))
         print(json.dumps(rows, indent=1))
