@@ -100,8 +100,8 @@ class Run:
         """What is being done, in words."""
         if self._stop:
             return "Cancelling"
-        stage = self._job.stage if self._job else "Starting"
         item = self.current
+        stage = self._job.stage if self._job else "Done" if item is not None and item.over else "Starting"
         if len(self.items) == 1 or item is None:
             return stage
         return f"{item.label} ({self._index + 1} of {len(self.items)}): {stage}"

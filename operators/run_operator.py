@@ -79,14 +79,13 @@ class RunOperator:
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         item = self._run.current
-        over = self._run.advance()
-        if over:
-            return self._conclude(context)
-        self._show(context)
-        if item is not None and item.report is not None and item is self._run.current and self._run.remaining:
+        if item is not None and self._written > self._pushed and self._run.remaining:
             # A step for each head, since the user's own steps may lie between them; the last is Blender's own.
             bpy.ops.ed.undo_push(message=f"Lip Sync of {item.label}")
             self._pushed = self._written
+        elif self._run.advance():
+            return self._conclude(context)
+        self._show(context)
         return {"PASS_THROUGH"}
 
     def cancel(self, context: bpy.types.Context) -> None:

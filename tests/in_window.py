@@ -37,6 +37,7 @@ import wav2sem_lipsync  # noqa: E402
 from wav2sem_lipsync.inference import arkit_basis  # noqa: E402
 from wav2sem_lipsync.operators.run_operator import RunOperator  # noqa: E402
 from wav2sem_lipsync.panels.bake_panel import LIPSYNC_PT_bake  # noqa: E402
+from wav2sem_lipsync.panels.edits_panel import LIPSYNC_PT_edits  # noqa: E402
 from wav2sem_lipsync.panels.life_panel import LIPSYNC_PT_life  # noqa: E402
 from wav2sem_lipsync.panels.queue_panel import LIPSYNC_PT_queue  # noqa: E402
 from wav2sem_lipsync.panels.refine_panel import LIPSYNC_PT_refine  # noqa: E402
@@ -53,12 +54,14 @@ def steps() -> Iterator[float]:
     yield from to_the_end_and_undone()
     yield from a_queue()
     yield from life()
+    yield from a_flame_head()
 
 
 def prepare() -> Iterator[float]:
     """The demo head in the view, the tab open."""
     press("Escape")  # the splash screen
-    for panel in (LIPSYNC_PT_bake, LIPSYNC_PT_refine):  # room for the others on the photographs
+    bpy.context.preferences.view.ui_scale = 0.85  # all panels on the photographs
+    for panel in (LIPSYNC_PT_bake, LIPSYNC_PT_refine, LIPSYNC_PT_edits):
         panel.bl_options = {"DEFAULT_CLOSED"}
     for panel in (LIPSYNC_PT_queue, LIPSYNC_PT_life):
         panel.bl_options = set()
@@ -186,12 +189,28 @@ def life() -> Iterator[float]:
     photograph("life")
 
 
+def a_flame_head() -> Iterator[float]:
+    """How long the ticks are on the mesh that the extension is made for."""
+    for obj in bpy.context.scene.objects:
+        obj.select_set(False)
+    heads.made_up_head("Flame")
+    yield 0.5
+    settings().audio_path = sound("long.wav")
+    ticks.clear()
+    generate()
+    yield from while_running()
+    facts["FLAME says"] = [job().level, job().message]
+    facts["FLAME ticks"] = summary()
+
+
 def demo_head(name: str) -> bpy.types.Object:
     """The demo's head, upright and selected, with all ARKit shapes."""
     from demo.head import build_head
 
     head = build_head(ROOT / "vendored_models" / "demo_head", *arkit_basis())
     head.name = name
+    for key in head.data.shape_keys.key_blocks:
+        key.value = 0.0  # Blender 5 makes new ones with 1
     bpy.context.view_layer.objects.active = head
     head.select_set(True)
     return head
