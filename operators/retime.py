@@ -14,13 +14,12 @@ import bpy
 
 from ..inference import CurveSet, LipSyncError
 from ..inference.pieces import follow
-from . import animation, face_properties, ids, nla_strips, refine, shaping, stored_result
+from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
 from .properties import job_state
 from .readiness import heads_to_speak
 from .stored_result import Facts
-
 
 NOTHING_MOVED = "No sound strip has moved since lip sync was generated."
 
@@ -42,6 +41,8 @@ def is_offered(context: bpy.types.Context) -> bool:
 
 def disabled_reason(context: bpy.types.Context) -> str:
     """Why there is nothing to re-time, as one sentence; empty when there is. Cheap enough for a panel."""
+    if run.current() is not None:
+        return "A lip sync is being generated; wait for it or cancel it."
     heads = heads_to_speak(context)
     if not heads:
         return "No mesh is chosen; select a head."

@@ -13,7 +13,7 @@ import pytest
 from heads import arkit_puppet, evaluated, fingerprint, fit_of, largest_error, made_up_head, motion_of, rest
 from strip_tools import add_strip, drag, set_handles
 from wav2sem_lipsync.inference import LipSyncModel
-from wav2sem_lipsync.operators import ids, nod, retime
+from wav2sem_lipsync.operators import ids, nod, retime, run
 
 EXACT = 4e-5  # metres: weights are stored in 16 bits
 
@@ -320,3 +320,22 @@ def test_a_damaged_mark_offers_nothing(settings: Any, speech_file: Path) -> None
     about["pieces"][0]["frames"] = [5, 1]
     action[ids.MARK] = json.dumps(about)
     assert not retime.is_offered(bpy.context)
+
+
+def test_nothing_is_moved_while_a_lip_sync_is_being_generated(
+    settings: Any, speech_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strip = add_strip(speech_file, 30)
+    generate_from_strips(strip)
+    drag(strip, 60)
+    assert reason() == ""
+    monkeypatch.setattr(run, "current", lambda: object())
+    assert reason().startswith("A lip sync is being generated")
+
+
+def test_the_panel_is_told_what_happened(settings: Any, speech_file: Path) -> None:
+    strip = add_strip(speech_file, 30)
+    generate_from_strips(strip)
+    drag(strip, 60)
+    bpy.ops.wav2sem.retime()
+    assert bpy.context.window_manager.wav2sem_job.message == "“Head” follows its strips."
