@@ -143,6 +143,11 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
             f"The lip sync in “{action.name}” was edited by hand on other shape keys than the new one has; choose Drop "
             "for hand edits, or push that action down."
         )
+    replaced = ""
+    if ids.WRITTEN in action and not _same_speech(before, about):
+        copy = action.copy()  # the same speech can be had again, another not
+        undo.callback(bpy.data.actions.remove, copy)
+        replaced = nla_strips.keep(copy, undo)
     silenced = _brought(action, slot)
     if silenced and all(fcurve.mute for fcurve in silenced):  # by a vertex cache that took their place
         _mute(silenced, False, undo)
@@ -150,7 +155,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     action[ids.MARK] = about
     brought = animation.stored_curves(action)
     own = tuple(name for name in curves.names if name not in brought)
-    return Written(action.name, f"slot “{slot.name_display}”", "", own=own, edited=edited)
+    return Written(action.name, f"slot “{slot.name_display}”", replaced, own=own, edited=edited)
 
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:

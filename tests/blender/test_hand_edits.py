@@ -430,6 +430,21 @@ def test_a_guest_is_not_replaced_with_its_host(animated: bpy.types.Object, setti
         assert fcurve_points(host, data.action_slot, "mouthClose")[20] == (21.0, np.float32(0.77))
 
 
+def test_another_speech_in_the_slot_leaves_a_copy_of_the_first(animated: bpy.types.Object, settings: Any) -> None:
+    generate()
+    host = bake_of(animated).action
+    host[ids.MARK] = host[ids.MARK].replace("babble.wav", "another.wav")
+    before = keys_of(animated)
+    settings.start_frame = 200
+    generate()
+    (copy,) = (action for action in bpy.data.actions if action != host)
+    assert copy.use_fake_user and copy.name in bpy.context.window_manager.wav2sem_job.details
+    assert keys_of(animated) != before
+    animated.data.shape_keys.animation_data.action = copy
+    animated.data.shape_keys.animation_data.action_slot = copy.slots[0]
+    assert keys_of(animated) == before
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_bake_into_the_slot_that_fails_leaves_it(
     again: bool, animated: bpy.types.Object, settings: Any, monkeypatch: pytest.MonkeyPatch
