@@ -372,6 +372,44 @@ def test_earlier_bakes_elsewhere_are_silent_too(destination: str, settings: Any,
     np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
 
 
+def linked_head(folder: Path, modifiers: tuple[str, ...]) -> bpy.types.Object:
+    """A head of another file, object and mesh overridden here."""
+    head = made_up_head("Hero")
+    for kind in modifiers:
+        head.modifiers.new(kind.title(), kind)
+    bpy.data.libraries.write(str(folder / "hero.blend"), {head})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(folder / "hero.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Hero"]
+    hero = wanted.objects[0].override_create()
+    hero.data = hero.data.override_create()
+    bpy.context.scene.collection.objects.link(hero)
+    return hero
+
+
+def test_a_cache_on_a_library_override(tmp_path: Path, speech_file: Path, toy_folder: Path) -> None:
+    hero = linked_head(tmp_path, ())
+    saved(tmp_path)
+    generate("CACHE", target=hero, audio_path=str(speech_file))
+    assert largest_error(hero, motion_of(toy_folder, speech_file), fit_of(hero), 1) < EXACT
+    bpy.ops.wm.save_mainfile()
+    bpy.ops.wm.open_mainfile(filepath=bpy.data.filepath)
+    hero = bpy.context.scene.objects["Hero"]
+    assert np.abs(evaluated(hero, 13) - evaluated(hero, 500)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("mode", "words"), [("CACHE", "modifiers cannot be preceded"), ("EXACT", "no new shape keys")])
+def test_what_a_library_override_cannot_take_is_told(mode: str, words: str, tmp_path: Path, speech_file: Path) -> None:
+    hero = linked_head(tmp_path, ("SMOOTH",))
+    saved(tmp_path)
+    settings = bpy.context.scene.wav2sem_lipsync
+    settings.target, settings.audio_path, settings.mode = hero, str(speech_file), mode
+    before = fingerprint()
+    with pytest.raises(RuntimeError, match=words):
+        bpy.ops.wav2sem.generate_lipsync()
+    assert fingerprint() == before
+
+
 def test_lines_at_other_times_play_on(settings: Any, tmp_path: Path) -> None:
     head = made_up_head()
     saved(tmp_path)
