@@ -80,7 +80,9 @@ def _draw_entry(layout: bpy.types.UILayout, context: bpy.types.Context, entry: A
     layout.use_property_split = True
     layout.use_property_decorate = False
     layout.prop(entry, "head")
-    layout.row().prop(entry, "source", expand=True)
+    source = layout.row(align=True)
+    source.use_property_split = False
+    source.prop(entry, "source", expand=True)
     if entry.source == "FILE":
         layout.prop(entry, "audio_path")
     elif entry.source == "SOUND":

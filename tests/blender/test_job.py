@@ -230,6 +230,24 @@ def test_unregister_stops_a_running_job(settings: Any) -> None:
         wav2sem_lipsync.register()
 
 
+def test_undo_between_writing_and_looking(settings: Any) -> None:
+    head = made_up_head()
+    bpy.ops.ed.undo_push(message="before")
+    before = fingerprint()
+    button = Button()
+    wait_for_the_worker(button)
+    assert button.modal(bpy.context, TIMER) == {"PASS_THROUGH"}
+    assert head.data.shape_keys, "it is written"
+    bpy.ops.ed.undo_push(message="what the user did next")
+    bpy.ops.ed.undo()
+    assert fingerprint() == before
+    assert button.until_done() == {"FINISHED"}
+    assert (state().level, state().message) == (
+        "WARNING",
+        "The lip sync of “Head” was undone before it could be looked at.",
+    )
+
+
 def test_a_cancel_that_comes_after_the_network_still_changes_nothing(settings: Any) -> None:
     made_up_head()
     before = fingerprint()

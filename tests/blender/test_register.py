@@ -15,11 +15,13 @@ from wav2sem_lipsync.operators import target_check
 from wav2sem_lipsync.panels.bake_panel import LIPSYNC_PT_bake
 from wav2sem_lipsync.panels.info_panel import LIPSYNC_PT_info
 from wav2sem_lipsync.panels.layout import wrapped
+from wav2sem_lipsync.panels.life_panel import LIPSYNC_PT_life
+from wav2sem_lipsync.panels.queue_panel import LIPSYNC_PT_queue
 from wav2sem_lipsync.panels.speech_panel import LIPSYNC_PT_speech
 
 # Without a window Blender's own scale is 0.
 PREFERENCES = SimpleNamespace(system=SimpleNamespace(ui_scale=1.0), addons={})
-PANELS = (LIPSYNC_PT_speech, LIPSYNC_PT_bake, LIPSYNC_PT_info)
+PANELS = (LIPSYNC_PT_speech, LIPSYNC_PT_bake, LIPSYNC_PT_life, LIPSYNC_PT_queue, LIPSYNC_PT_info)
 
 
 def traces() -> set[str]:
@@ -27,7 +29,8 @@ def traces() -> set[str]:
     handlers = [*bpy.app.handlers.depsgraph_update_post, *bpy.app.handlers.load_post]
     return {
         *(name for name in dir(bpy.types) if name.startswith(("LIPSYNC", "LipSync"))),
-        *(name for name in ("wav2sem_lipsync", "wav2sem_job") if hasattr(bpy.types.Scene, name)),
+        *(name for name in ("wav2sem_lipsync", "wav2sem_queue") if hasattr(bpy.types.Scene, name)),
+        *(name for name in ("wav2sem_face",) if hasattr(bpy.types.Object, name)),
         *(name for name in ("wav2sem_lipsync", "wav2sem_job") if hasattr(bpy.types.WindowManager, name)),
         *(f"{handler.__module__}.{handler.__name__}" for handler in handlers if "wav2sem" in handler.__module__),
         *(f"bpy.ops.wav2sem.{name}" for name in dir(bpy.ops.wav2sem)),
