@@ -24,7 +24,7 @@ class LIPSYNC_OT_export_head(bpy.types.Operator):
     """Write the head with its rig for other programs, so that its shape keys and what plays on them come through"""
 
     bl_idname = ids.EXPORT_HEAD
-    bl_label = "Export Lip-Synced Head"
+    bl_label = "Export Head"
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     check_existing: BoolProperty(default=True, options={"HIDDEN"})
