@@ -204,6 +204,8 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
         notes.append(f"Left to your own keys: {_listed(written.own)}.")
     if written.covered:
         notes.append(f"Your own action plays on top and also animates {_listed(written.covered)}.")
+    if task.plan is not None and task.sliders.life.shapes:
+        notes.append("Blinks and brows are not in a vertex cache; bake ARKit keys for them.")
     if task.target.driven:
         notes.append(f"Left to their drivers: {_listed(tuple(sorted(task.target.driven)))}.")
     if task.target.fit is not None and task.target.fit.warning:

@@ -34,7 +34,7 @@ RAW: Final = "wav2sem_raw"  # custom property of such an Action: what the networ
 MARKS: Final = (MARK, WRITTEN, GUEST, RAW)  # all of them
 PIECE: Final = "wav2sem_piece"  # custom property of a sound strip: which piece of a lip sync it is
 QUEUE: Final = "wav2sem_queue"  # on Scene: which head says what
-NOD: Final = "wav2sem_nod"  # custom property of the Action of an empty that nods
+NOD: Final = "wav2sem_nod"  # custom property of an empty that nods, whose head it is, and of its Action
 FACE: Final = "wav2sem_face"  # on Object: settings of one head
 
 COMMAND: Final = "lipsync"  # blender --command lipsync

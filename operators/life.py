@@ -40,6 +40,7 @@ def remarks(obj: bpy.types.Object) -> list[str]:
     ]
     if missing and len(obj.data.vertices) != VERTEX_COUNT:
         found.append(f"“{obj.name}” has no shape keys to {' or '.join(missing)}; add some with ARKit names.")
-    if settings.nod and nod.users_own(settings.nod_object):
-        found.append(f"“{settings.nod_object.name}” plays an action of your own and is left to it.")
+    empty = nod.object_of(obj)
+    if settings.nod and empty is not None and nod.users_own(empty):
+        found.append(f"“{empty.name}” plays an action of your own and is left to it.")
     return found

@@ -62,8 +62,9 @@ def follow(obj: bpy.types.Object, scene: bpy.types.Scene, curves: Sequence[Curve
 
 
 def object_of(obj: bpy.types.Object) -> bpy.types.Object | None:
-    """The empty of `obj`, as long as it has one."""
-    return getattr(obj, ids.FACE).life.nod_object
+    """The empty of `obj`, as long as it has one; a duplicate of a head does not share the empty of its original."""
+    empty = getattr(obj, ids.FACE).life.nod_object
+    return empty if empty is not None and empty.get(ids.NOD) == obj else None
 
 
 def users_own(empty: bpy.types.Object | None) -> bool:
@@ -104,6 +105,7 @@ def _new_empty(obj: bpy.types.Object, scene: bpy.types.Scene, undo: ExitStack) -
     name = f"{obj.name} Nod"
     empty = bpy.data.objects.new(name, None)
     undo.callback(bpy.data.objects.remove, empty)
+    empty[ids.NOD] = obj
     empty.empty_display_type = "ARROWS"
     rotation, place, scale = _axes(obj)
     empty.empty_display_size = _SIZE * scale

@@ -26,6 +26,7 @@ from heads import (
 from wav2sem_lipsync.inference.life import BLINK_SHAPES, BROW_SHAPES, basis_of, blink_times
 from wav2sem_lipsync.operators import life as life_words
 from wav2sem_lipsync.operators import life_shaping, refine, stored_result
+from wav2sem_lipsync.operators.ids import NOD
 from wav2sem_lipsync.panels.life_panel import LIPSYNC_PT_life
 
 
@@ -307,6 +308,38 @@ def test_nobody_else_is_turned(head: bpy.types.Object) -> None:
     assert head.matrix_world == before
     assert head.parent is None
     assert len(head.constraints) == 0
+
+
+def test_a_duplicate_gets_an_empty_of_its_own(head: bpy.types.Object) -> None:
+    life(head).nod = 1.0
+    twin = head.copy()
+    twin.data = head.data.copy()
+    bpy.context.scene.collection.objects.link(twin)
+    life(twin).nod = 0.5
+    assert life(twin).nod_object not in (None, life(head).nod_object)
+    assert [life(each).nod_object[NOD] for each in (head, twin)] == [head, twin]
+
+
+def test_exact_shapes_blink_too(settings: Any) -> None:
+    head = made_up_head()
+    settings.mode = "EXACT"
+    bpy.ops.wav2sem.generate_lipsync()
+    before = {frame: evaluated(head, frame) for frame in frames_of(head)}
+    life(head).blinks = 1.0
+    lids = [curves(head)[name] for name in BLINK_SHAPES]
+    shut = next(frame for frame in frames_of(head) if all(lid.evaluate(frame) == 1.0 for lid in lids))
+    full = basis_of(BLINK_SHAPES).sum(axis=0) @ fit_of(head).linear.T
+    np.testing.assert_allclose(evaluated(head, shut) - before[shut], full, atol=2e-5)
+
+
+def test_a_vertex_cache_says_that_it_does_not_blink(settings: Any, tmp_path: Path) -> None:
+    head = made_up_head()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    settings.mode = "CACHE"
+    life(head).blinks = 1.0
+    bpy.ops.wav2sem.generate_lipsync()
+    assert "Blinks and brows are not in a vertex cache" in bpy.context.window_manager.wav2sem_job.details
+    assert head.data.shape_keys is None
 
 
 def test_an_action_of_the_users_on_the_empty_stays(head: bpy.types.Object) -> None:
