@@ -112,7 +112,7 @@ class Tally:
     def row(self) -> dict[str, float | int]:
         """Number of events, share closed by every criterion, and the same among the control consonants."""
         shares = {name: float(np.mean(found)) if found else float("nan") for name, found in self.closed.items()}
-        others = {f"{name}, t d n k g": float(np.mean(found)) if found else float("nan")
+        others = {f"{name} others": float(np.mean(found)) if found else float("nan")
                   for name, found in self.control.items()}  # fmt: skip
         return {"events": len(self.closed["near"]), **shares, **others}
 

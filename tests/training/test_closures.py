@@ -50,7 +50,7 @@ def test_a_tally_gives_shares() -> None:
     row = tally.row()
     assert row["events"] == 2
     assert row["near"] == row["firm"] == 0.5
-    assert row["near, t d n k g"] == 0.0
+    assert row["near others"] == 0.0
 
 
 def test_the_rules_close_what_they_are_told_to() -> None:

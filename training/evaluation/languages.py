@@ -80,6 +80,6 @@ def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
             if own.closed["near"]:
                 rows.append({"language": language, "voice": voice.speaker, **own.row()})
         if whole.closed["near"]:
-            taught = {f"{name}, rules": share for name, share in rules.row().items() if name != "events"}
+            taught = {f"{name} rules": share for name, share in rules.row().items() if name != "events"}
             rows.append({"language": language, "voice": "all", **whole.row(), **taught})
     return rows

@@ -101,8 +101,8 @@ def robustness(model: LipSyncModel, clips: EvalSet, voices: list[np.ndarray], st
 
 def _row(clip: str, condition: str, clean: dict[str, float], scores: list[dict[str, float]]) -> dict[str, Any]:
     worse = {key: float(np.mean([score[key] for score in scores])) for key in ("r_ap", "r_sp", "lag")}
-    return {"clip": clip, "condition": condition, "clean": clean["r_ap"], **worse, "clean_sp": clean["r_sp"],
-            "kept": worse["r_ap"] / clean["r_ap"]}  # fmt: skip
+    return {"clip": clip, "condition": condition, "clean": clean["r_ap"], "kept": worse["r_ap"] / clean["r_ap"],
+            "clean r_sp": clean["r_sp"], **worse}  # fmt: skip
 
 
 def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
