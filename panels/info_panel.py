@@ -25,7 +25,7 @@ class LIPSYNC_PT_info(LipSyncPanel, bpy.types.Panel):
         column = self.layout.column(align=True)
         for name, value in (
             ("Model runs on", device(context)),
-            ("Speed", f"{state.speed:.0f} s of speech per second" if state.speed else "not measured yet"),
+            ("Per second", f"{state.speed:.0f} s of speech" if state.speed else "not measured yet"),
             ("Scene", f"{render.fps / render.fps_base:g} frames per second"),
         ):
             row = column.split(factor=0.4)
