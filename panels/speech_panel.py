@@ -35,7 +35,7 @@ class LIPSYNC_PT_speech(LipSyncPanel, bpy.types.Panel):
             _draw_progress(self.layout, state)
         else:
             _draw_button(self.layout, context)
-        _draw_retime(self.layout, context)
+            _draw_retime(self.layout, context)
 
 
 def _draw_speech(layout: bpy.types.UILayout, context: bpy.types.Context, settings: Any) -> None:
@@ -87,12 +87,12 @@ def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 
 def _draw_retime(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
-    """Only for heads whose speech has strips; it tells the reason where one cannot be followed."""
+    """Only for heads whose speech has strips; where one cannot be followed it says why, if there are strips at all."""
     if not retime.is_offered(context):
         return
     layout.operator(ids.RETIME, icon="TIME")
     reason = retime.disabled_reason(context)
-    if reason and reason != retime.NOTHING_MOVED:
+    if reason and reason != retime.NOTHING_MOVED and context.scene.sequence_editor:
         wrapped(layout, context, reason, "INFO")
 
 

@@ -14,6 +14,7 @@ from heads import arkit_puppet, evaluated, fingerprint, fit_of, largest_error, m
 from strip_tools import add_strip, drag, set_handles
 from wav2sem_lipsync.inference import LipSyncModel
 from wav2sem_lipsync.operators import ids, nod, retime, run
+from wav2sem_lipsync.operators.strip_times import span_of
 
 EXACT = 4e-5  # metres: weights are stored in 16 bits
 
@@ -339,3 +340,30 @@ def test_the_panel_is_told_what_happened(settings: Any, speech_file: Path) -> No
     drag(strip, 60)
     bpy.ops.wav2sem.retime()
     assert bpy.context.window_manager.wav2sem_job.message == "“Head” follows its strips."
+
+
+def test_saved_and_opened_again_the_strips_are_still_known(
+    settings: Any, speech_file: Path, toy_folder: Path, tmp_path: Path
+) -> None:
+    one, two = add_strip(speech_file, 11), add_strip(speech_file, 211)
+    generate_from_strips(one, two)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "shot.blend"))
+    assert reason() == retime.NOTHING_MOVED
+    head = bpy.data.objects["Head"]
+    strips = sorted(bpy.context.scene.sequence_editor.strips_all, key=lambda strip: span_of(strip)[0])
+    drag(strips[1], 260)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 260) < EXACT
+
+
+def test_appended_to_a_file_without_sound_the_head_says_so(settings: Any, speech_file: Path, tmp_path: Path) -> None:
+    generate_from_strips(add_strip(speech_file, 11))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "head.blend"))
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "head.blend")) as (there, here):
+        here.objects = there.objects
+    (head,) = here.objects
+    bpy.context.scene.collection.objects.link(head)
+    bpy.context.view_layer.objects.active = head
+    assert reason() == "The strip “line” is gone from the sequencer; bring it back or generate again."
