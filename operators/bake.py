@@ -196,6 +196,8 @@ def _off(cache: str) -> str:
 def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:
     place = "" if written.place == "action" else f" in the {written.place}"
     notes = [f"Action “{written.action}”{place}." if written.action else f"Played by the {written.place}."]
+    if written.place.startswith("slot") and task.options.destination != "SLOT":
+        notes.append("It went where the earlier lip sync is, among the curves of your own action.")
     if written.replaced:
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
     if written.edited:

@@ -427,6 +427,8 @@ def test_a_guest_is_not_replaced_with_its_host(animated: bpy.types.Object, setti
         settings.destination = destination
         generate()
         assert data.action == host and not data.nla_tracks
+        told = "where the earlier lip sync is" in bpy.context.window_manager.wav2sem_job.details
+        assert told == (destination != "SLOT")
         assert fcurve_points(host, data.action_slot, "mouthClose")[20] == (21.0, np.float32(0.77))
 
 
