@@ -18,7 +18,7 @@ from mathutils import Matrix, Vector
 from ..inference import CurveSet, MeshError
 from ..inference.compact import pack
 from ..inference.curves import Keys
-from ..inference.hand_edits import diff, merge, to_arrays
+from ..inference.hand_edits import Written, diff, merge, to_arrays
 from . import animation, id_bytes, ids, keyframes, target_mesh
 from .life_shaping import NOD_AXES
 
@@ -35,24 +35,27 @@ def follow(obj: bpy.types.Object, scene: bpy.types.Scene, curves: Sequence[Curve
     sync itself. `undo` learns how to take everything back. Raises DamagedData.
     """
     empty = object_of(obj)
-    if users_own(empty) or (empty is None and not curves):
+    if users_own(empty) or not (curves or _stored(empty)):
         return
     if empty is None or empty.name not in scene.objects:
         empty = _new_empty(obj, scene, undo)
     action = _action(empty, undo)
-    stored = animation.stored_curves(action)
+    stored = _stored(empty)
     bag = keyframes.make_bag(action, empty.animation_data.action_slot)
     undo.callback(_restore, action, bag, _kept(bag), bytes(action[ids.WRITTEN]) if stored else b"")
     now = {}
     for axis, name in enumerate(NOD_AXES):
         fcurve, before = bag.fcurves.find(_PATH, index=axis), stored.get(name)
-        edits = diff(None if fcurve is None else keyframes.read(fcurve), before) if before is not None else None
+        if fcurve is not None and before is None:
+            continue  # the user's own
+        current = None if fcurve is None else keyframes.read(fcurve)
+        edits = diff(current, before) if before is not None else None
         if curves:
             merged, now[name] = merge(_joined([each.keys[axis] for each in curves]), edits)
         else:
             merged = edits.hand if edits is not None and len(edits.hand) else None
         if merged is not None:
-            keyframes.write(fcurve or bag.fcurves.new(_PATH, index=axis), merged)
+            keyframes.write(fcurve or bag.fcurves.new(_PATH, index=axis), merged, current)
         elif fcurve is not None:
             bag.fcurves.remove(fcurve)
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(1.0), **to_arrays(now)}, level=0))
@@ -72,6 +75,12 @@ def users_own(empty: bpy.types.Object | None) -> bool:
     data = empty.animation_data if empty is not None else None
     action = data.action if data is not None else None
     return action is not None and (ids.NOD not in action or not action.is_editable)
+
+
+def _stored(empty: bpy.types.Object | None) -> dict[str, Written]:
+    """The curves of the empty as they were generated; none while it does not nod."""
+    data = empty.animation_data if empty is not None else None
+    return animation.stored_curves(data.action) if data is not None and data.action is not None else {}
 
 
 def _kept(bag: Any) -> dict[int, np.ndarray]:

@@ -172,7 +172,8 @@ def test_a_fresh_head_gets_its_keys_in_the_first_bake(settings: Any, toy_folder:
     assert fingerprint() == before
 
 
-def test_a_failed_bake_leaves_nothing_of_life(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("spoken", [False, True])
+def test_a_failed_bake_changes_nothing_of_life(spoken: bool, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from wav2sem_lipsync.inference import AudioError
     from wav2sem_lipsync.operators import sound
 
@@ -180,13 +181,20 @@ def test_a_failed_bake_leaves_nothing_of_life(settings: Any, monkeypatch: pytest
         raise AudioError("No.")
 
     head = made_up_head()
+    if spoken:
+        bpy.ops.wav2sem.generate_lipsync()
     life(head).blinks, life(head).brows, life(head).nod = 1.0, 0.5, 1.0
+    empty = life(head).nod_object
+    settings.start_frame = 30
     before = fingerprint()
     monkeypatch.setattr(sound, "play_in_sync", fails)
     with pytest.raises(RuntimeError, match="No"):
         bpy.ops.wav2sem.generate_lipsync()
     assert fingerprint() == before
-    assert life(head).nod_object is None
+    assert life(head).nod_object == empty
+    if spoken:
+        life(head).nod = 0.5
+        assert life(head).nod_object == empty
 
 
 def test_off_again_is_as_before(head: bpy.types.Object, toy_folder: Path, speech_file: Path) -> None:
@@ -308,6 +316,22 @@ def test_nobody_else_is_turned(head: bpy.types.Object) -> None:
     assert head.matrix_world == before
     assert head.parent is None
     assert len(head.constraints) == 0
+
+
+def test_an_empty_that_does_not_nod_is_the_users(head: bpy.types.Object) -> None:
+    life(head).nod = 1.0
+    empty = life(head).nod_object
+    turn = next(nod_curves(empty))
+    turn.keyframe_points[30].co.y = 0.5
+    turn.update()
+    life(head).nod = 0.0
+    (own,) = nod_curves(empty)
+    assert [tuple(point.co) for point in own.keyframe_points] == [(31.0, 0.5)], "what was edited by hand stays"
+    empty.rotation_euler.y = 0.3
+    life(head).blinks = 0.7
+    assert empty.rotation_euler.y == pytest.approx(0.3)
+    life(head).nod = 1.0
+    assert [len(curve.keyframe_points) for curve in nod_curves(empty)] == [1, 77, 77]
 
 
 def test_a_duplicate_gets_an_empty_of_its_own(head: bpy.types.Object) -> None:
