@@ -10,6 +10,8 @@ const JOB_TYPE = {
           description: "The list of jobs, .csv or .json; paths in it are relative to it" },
         { key: "count", type: "int32", required: true, description: "How many jobs the list has" },
         { key: "object", type: "string", default: "Head", description: "The head for jobs that name none" },
+        { key: "output", type: "string", default: "{name}.lipsync.blend",
+          description: "Naming rule for jobs that name no output, within the folder of reports; may end in .glb, .fbx" },
         { key: "reports", type: "string", subtype: "dir_path", required: true,
           description: "Where each range writes its report and its journal" },
         { key: "bake_script", type: "string", subtype: "file_path", required: true,
@@ -31,7 +33,7 @@ function compileJob(job) {
             args: [
                 "--background", "--factory-startup", "--python-exit-code", "1", "--python", settings.bake_script, "--",
                 settings.blendfile, "--jobs", settings.job_list, "--only", range, "--object", settings.object,
-                "--output", `${settings.reports}/{name}.lipsync.blend`, "--workers", String(settings.workers),
+                "--output", `${settings.reports}/${settings.output}`, "--workers", String(settings.workers),
                 "--report", `${settings.reports}/lipsync.${range}.csv`, "--resume",
             ],
         }));

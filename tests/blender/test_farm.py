@@ -74,6 +74,7 @@ def test_its_tasks_bake_the_list(speech_file: Path, toy_folder: Path, tmp_path: 
         job_list=str(tmp_path / "jobs.csv"),
         count=len(names),
         object="Face",
+        output="{name}.spoken.glb",
         reports=str(tmp_path),
         bake_script=str(ROOT / "bake.py"),
         per_task=2,
@@ -87,7 +88,7 @@ def test_its_tasks_bake_the_list(speech_file: Path, toy_folder: Path, tmp_path: 
         assert options == ["--background", "--factory-startup", "--python-exit-code", "1"]
         done = subprocess.run([sys.executable, *rest], capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.glob("*.lipsync.blend")) == [f"{name}.lipsync.blend" for name in names]
+    assert sorted(path.name for path in tmp_path.glob("*.glb")) == [f"{name}.spoken.glb" for name in names]
     assert sorted(path.name for path in tmp_path.glob("lipsync.*.csv")) == ["lipsync.1-2.csv", "lipsync.3-3.csv"]
 
 
