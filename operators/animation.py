@@ -77,7 +77,7 @@ def rewrite(
     Made for a slider that is being dragged: keys and curves that don't differ are not touched. keep_edits: False drops
     them. move: where frames (n,) of hand edits go when the speech moved in time; rate: how their handles stretch with
     it. F-curves that the user added, and mutes and modifiers of ours, are left alone; a curve that `curves` no longer
-    has keeps what was keyed by hand. An NLA strip that played the whole Action does so again. Returns the number of
+    has rests at 0, but for hand edits. An NLA strip that played the whole Action does so again. Returns the number of
     hand-edited keys. Raises LipSyncError when the Action may not be changed or what it carries is damaged.
     """
     action = bake.action
@@ -110,9 +110,9 @@ def rewrite(
             edited += count(edits)
         keyframes.write(fcurve if fcurve is not None else _new_curve(bag, name), merged, current)
     for name, before in stored.items():
-        path = renamed.get(name, value_path(name))
-        if path in fcurves:
-            _leave(bag, fcurves[path], before, keep_edits)
+        rest = _rest(bag, fcurves.get(renamed.get(name, value_path(name))), before, keep_edits)
+        if rest is not None:
+            now[name] = rest
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(curves.fps), **to_arrays(now)}, level=0))
     if bake.strip is not None:
         nla_strips.follow(bake.strip, span, tuple(action.frame_range))
@@ -163,14 +163,21 @@ def _new_curve(bag: Any, name: str) -> bpy.types.FCurve:
     return fcurve
 
 
-def _leave(bag: Any, fcurve: bpy.types.FCurve, before: Written, keep_edits: bool) -> None:
-    """Of a curve that is no longer generated keep the animator's keys alone."""
+def _rest(bag: Any, fcurve: bpy.types.FCurve | None, before: Written, keep_edits: bool) -> Written | None:
+    """A curve that is no longer generated: gone, or at 0 but for what was edited by hand, so that it may come back."""
+    if fcurve is None:
+        return before if keep_edits else None
     current = keyframes.read(fcurve)
     edits = diff(current, before) if keep_edits else None
-    if edits is not None and len(edits.hand):
-        keyframes.write(fcurve, edits.hand, current)
-    else:
+    if edits is None:
         bag.fcurves.remove(fcurve)
+        return None
+    old = before.keys
+    still = Keys(old.frames, np.zeros_like(old.values), None if old.slopes is None else np.zeros_like(old.slopes))
+    merged, written = merge(still, edits)
+    assert merged is not None
+    keyframes.write(fcurve, merged, current)
+    return written
 
 
 def generated(action: bpy.types.Action) -> CurveSet:

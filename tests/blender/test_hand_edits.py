@@ -253,6 +253,35 @@ def test_a_renamed_shape_key_is_still_refined_and_generated(puppet: bpy.types.Ob
     assert list(animation.hand_edits(bake_of(puppet))) == ["jaw_open"]
 
 
+@pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
+def test_a_curve_that_is_not_generated_for_a_while_comes_back(
+    mode: str, puppet: bpy.types.Object, settings: Any
+) -> None:
+    settings.keys = mode
+    generate()
+    bake = bake_of(puppet)
+    whole = animation.generated(bake.action)
+    columns = [whole.names.index(name) for name in ("jawOpen", "mouthClose")]
+    less = CurveSet(whole.fps, *(tuple(part[i] for i in columns) for part in (whole.names, whole.keys)))
+    before = evaluated_at(puppet)
+    point = curves_of(puppet)["mouthFunnel"].keyframe_points[20]
+    point.co.y = 0.77
+    frame = int(point.co.x)
+    keyframes.bag_of(bake.action, bake.slot).fcurves.remove(curves_of(puppet)["mouthPucker"])
+    animation.rewrite(bake, less)
+    assert set(curves_of(puppet)) == {"jawOpen", "mouthClose", "mouthFunnel"}
+    values = evaluated_at(puppet)["mouthFunnel"]
+    assert values[frame - 1] == pytest.approx(0.77) and np.count_nonzero(np.abs(values) > 1e-6) < 20
+    animation.rewrite(bake, whole)
+    assert set(curves_of(puppet)) == {*NAMES} - {"mouthPucker"}
+    after = evaluated_at(puppet)
+    assert after["mouthFunnel"][frame - 1] == pytest.approx(0.77)
+    start, end = animation.hand_edits(bake)["mouthFunnel"].spans[0]
+    outside = ~((start < FRAMES) & (end > FRAMES))
+    np.testing.assert_allclose(after["mouthFunnel"][outside], before["mouthFunnel"][outside], atol=2e-5)
+    np.testing.assert_allclose(after["mouthSmileLeft"], before["mouthSmileLeft"], atol=1e-6)
+
+
 def test_mutes_modifiers_and_own_curves_are_left_alone(puppet: bpy.types.Object, settings: Any) -> None:
     add_key(puppet, "frown").keyframe_insert("value", frame=9)
     curves = curves_of(puppet)
