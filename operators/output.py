@@ -72,7 +72,6 @@ def _gltf(place: str, obj: bpy.types.Object) -> None:
             export_frame_range=True,
             export_negative_frame="CROP",
             export_optimize_animation_size=False,
-            export_morph_normal=False,
         )
 
 
