@@ -42,16 +42,24 @@ def bakes(keys: bpy.types.Key | None) -> list[Bake]:
     if data is None:
         return []
     found = []
-    if data.action is not None and ids.MARK in data.action and data.action_slot is not None:
+    if is_bake(data.action, data.action_slot):
         found.append(Bake(keys, data.action, data.action_slot))
     for track in data.nla_tracks:
         for strip in track.strips:
             action = strip.action
-            if action is None or ids.MARK not in action or strip.action_slot is None:
-                continue
-            if all(bake.action != action for bake in found):
+            if is_bake(action, strip.action_slot) and all(bake.action != action for bake in found):
                 found.append(Bake(keys, action, strip.action_slot, strip))
     return found
+
+
+def is_bake(action: bpy.types.Action | None, slot: Any | None) -> bool:
+    """Whether `slot` of `action` holds a lip sync; a guest has one slot, and others may be of other heads."""
+    return (
+        action is not None
+        and slot is not None
+        and ids.MARK in action
+        and action.get(ids.GUEST, slot.handle) == slot.handle
+    )
 
 
 def hand_edits(bake: Bake) -> dict[str, CurveEdits]:

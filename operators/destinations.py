@@ -63,7 +63,8 @@ def write(
     data = keys.animation_data
     earlier = data.action
     unknown = earlier is not None and is_ours(earlier) and ids.WRITTEN not in earlier  # by an older release
-    if earlier is not None and not unknown and (destination == "SLOT" or ids.GUEST in earlier):
+    guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
+    if earlier is not None and not unknown and (destination == "SLOT" or guest):
         return _write_into(keys, curves, about, undo, keep_edits)
     users_own = earlier is not None and not is_ours(earlier)
     to_nla = destination == "NLA" or users_own
@@ -133,9 +134,11 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
             undo.callback(action.slots.remove, slot)
         _assign(data, action, slot, undo)
     slot = data.action_slot
+    if ids.MARK in action and action.get(ids.GUEST, slot.handle) != slot.handle:
+        raise LipSyncError(f"“{action.name}” holds the lip sync of another head; give this head an action of its own.")
     _remember(action, slot, undo)
     if ids.MARK not in action:
-        action[ids.GUEST] = True
+        action[ids.GUEST] = slot.handle
     before = Bake(keys, action, slot)
     move, rate = _moved(before, about, curves.fps) if ids.WRITTEN in action else (None, 1.0)
     if keep_edits and ids.WRITTEN in action and not _same_keys(action, about) and animation.hand_edits(before):

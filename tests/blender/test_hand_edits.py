@@ -461,6 +461,24 @@ def test_a_guest_is_not_replaced_with_its_host(animated: bpy.types.Object, setti
         assert fcurve_points(host, data.action_slot, "mouthClose")[20] == (21.0, np.float32(0.77))
 
 
+def test_an_action_hosts_one_head(animated: bpy.types.Object, settings: Any) -> None:
+    generate()
+    host = bake_of(animated).action
+    before = keys_of(animated)
+    other = arkit_puppet(NAMES, "Other")
+    data = other.data.shape_keys.animation_data_create()
+    data.action = host
+    data.action_slot = host.slots.new("KEY", "other")
+    assert not animation.bakes(other.data.shape_keys)
+    with pytest.raises(RuntimeError, match="lip sync of another head"):
+        generate()
+    assert keys_of(animated) == before and len(bpy.data.actions) == 1
+    settings.destination = "ACTION"
+    generate()
+    assert keys_of(animated) == before and data.action == host
+    assert [bake.strip.name for bake in animation.bakes(other.data.shape_keys)] == ["Other Lip Sync"]
+
+
 def test_another_speech_in_the_slot_leaves_a_copy_of_the_first(animated: bpy.types.Object, settings: Any) -> None:
     generate()
     host = bake_of(animated).action
