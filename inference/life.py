@@ -37,7 +37,7 @@ _LAG = 0.008  # seconds by which one eye may be later than the other
 # ARKit's eyeBlink leaves 2 mm of 9 open on FLAME; this much of the lids' part of looking down shuts it.
 _LOOK_DOWN = 0.6
 
-_BROW_LEAD, _BROW_RISE, _BROW_FALL, _BROW_APART = 0.06, 0.25, 0.5, 1.2  # seconds
+_BROW_LEAD, _BROW_RISE, _BROW_FALL, _BROW_APART = 0.06, 0.25, 0.5, 2.0  # seconds
 _BROW_WEIGHTS = (0.7, 0.7, 0.45, 0.45)  # of BROW_SHAPES, at full amount on the strongest accent
 _NOD_RISE, _NOD_FALL, _NOD_APART = 0.16, 0.34, 0.4  # seconds
 _NOD = np.radians(3.0)  # at full amount on the strongest accent
@@ -131,10 +131,12 @@ def blink_times(prosody: Prosody, rate: float, seed: int = 0) -> np.ndarray:
     most = int(duration / rest) + 2
     wait = rest + np.random.default_rng([seed, 0]).exponential(mean - rest, most)
     jitter = np.random.default_rng([seed, 1]).random(most + 1)
-    wait[0] *= jitter[-1]  # the clip begins anywhere between two blinks
+    # A renewal process in equilibrium: the clip begins anywhere between two blinks, perhaps in a refractory time.
+    part = jitter[0] * mean
+    wait[0] += (part if part < rest else 0.0) - rest
     breaks = pauses(prosody)
     times: list[float] = []
-    for due, random in zip(np.cumsum(wait), jitter, strict=False):
+    for due, random in zip(np.cumsum(wait), jitter[1:], strict=True):
         earliest = times[-1] + max(rest, BLINK) if times else 0.0
         snapped = _to_a_pause(due, breaks, mean / 2, random)
         time = snapped if snapped >= earliest else max(due, earliest)

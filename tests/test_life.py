@@ -60,6 +60,12 @@ def test_blinks_come_at_the_rate(rate: float) -> None:
     assert abs(np.mean(counts) - rate * minutes) < 4 * np.sqrt(rate * minutes / 5)
 
 
+def test_short_clips_blink_at_the_rate_too() -> None:
+    counts = [len(blink_times(heard(np.full(200, -20.0)), 20.0, seed)) for seed in range(3000)]  # 4 s without a pause
+    wanted = 20.0 * (4 - BLINK) / 60  # none begins that would not be over with the clip
+    assert abs(np.mean(counts) - wanted) < 4 * np.sqrt(wanted / 3000)
+
+
 def test_blinks_never_overlap_and_fit_into_the_clip() -> None:
     prosody = talk(300)
     times = blink_times(prosody, 60.0, 3)
