@@ -42,6 +42,7 @@ def build_head(folder: Path, names: tuple[str, ...], deltas: NDArray[np.float32]
         key = head_object.shape_key_add(name=name, from_mix=False)
         moved = points + (follow(head, delta) + corrective(head, name)) @ FLAME_TO_BLENDER.T
         key.data.foreach_set("co", moved.astype(np.float32).ravel())
+        key.value = 0.0  # Blender 5 begins with 1
     _add_hair(head_object, head["strands"].astype(np.float32) @ FLAME_TO_BLENDER.T)
     return head_object
 
