@@ -9,43 +9,28 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from heads import add_key, arkit_puppet, fingerprint, made_up_head
+from edit_tools import (
+    FRAMES,
+    NAMES,
+    Animator,
+    bake_of,
+    curves_of,
+    evaluated_at,
+    generate,
+    keys_of,
+    speaking_puppet,
+    strength,
+    values_at,
+)
+from heads import add_key, made_up_head
 from wav2sem_lipsync.inference import CurveSet, LipSyncError, hand_edits
-from wav2sem_lipsync.operators import animation, ids, keyframes, sound
-
-NAMES = ["jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmileLeft"]
-FRAMES = np.arange(1, 80)
-
-
-def generate() -> None:
-    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
-
-
-def bake_of(obj: bpy.types.Object) -> animation.Bake:
-    return animation.bakes(obj.data.shape_keys)[0]
-
-
-def curves_of(obj: bpy.types.Object) -> dict[str, bpy.types.FCurve]:
-    bake = bake_of(obj)
-    found = keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot))
-    return {path.split('"')[1]: fcurve for path, fcurve in found.items()}
-
-
-def evaluated_at(obj: bpy.types.Object, frames: np.ndarray = FRAMES) -> dict[str, np.ndarray]:
-    """What Blender makes of the keys."""
-    return {name: np.array([fcurve.evaluate(f) for f in frames]) for name, fcurve in curves_of(obj).items()}
-
-
-def strength(obj: bpy.types.Object, value: float) -> None:
-    getattr(obj, ids.FACE).strength = value
+from wav2sem_lipsync.operators import animation, ids, keyframes
 
 
 @pytest.fixture
 def puppet(settings: Any) -> bpy.types.Object:
-    """A head of eight vertices that speaks."""
-    obj = arkit_puppet(NAMES)
-    generate()
-    return obj
+    """A head that speaks."""
+    return speaking_puppet()
 
 
 def test_numbers_are_blenders_own() -> None:
@@ -82,82 +67,6 @@ def test_nothing_is_edited_after_a_bake(puppet: bpy.types.Object, settings: Any)
     assert animation.hand_edits(bake_of(puppet)) == {}
     strength(puppet, 0.7)
     assert animation.hand_edits(bake_of(puppet)) == {}
-
-
-class Animator:
-    """Edits keys through Blender's own interface; knows afterwards which are his and where he deleted."""
-
-    def __init__(self, obj: bpy.types.Object, seed: int) -> None:
-        self.obj, self.rng = obj, np.random.default_rng(seed)
-        self.his: dict[tuple[str, float], float] = {}
-        self.deleted: set[tuple[str, float]] = set()
-        self.first = {(name, point.co.x) for name, fcurve in curves_of(obj).items() for point in fcurve.keyframe_points}
-
-    def edit(self, count: int) -> None:
-        while len(self.his) + len(self.deleted) < count:
-            name = str(self.rng.choice(NAMES))
-            fcurve = curves_of(self.obj)[name]
-            free = [p for p in fcurve.keyframe_points if not {(name, p.co.x + d) for d in (-1, 0, 1)} & self._places()]
-            if free:
-                kind = str(self.rng.choice(["value", "move", "delete", "insert", "key", "handle", "interpolation"]))
-                getattr(self, kind)(name, fcurve, free[self.rng.integers(len(free))])
-                fcurve.update()
-
-    def _places(self) -> set[tuple[str, float]]:
-        return set(self.his) | self.deleted
-
-    def _value(self) -> float:
-        return float(np.float32(self.rng.uniform(0.02, 1.3)))
-
-    def value(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        point.co.y = self.his[name, point.co.x] = self._value()
-
-    def move(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        frame = point.co.x + 0.5
-        self.his[name, frame] = point.co.y
-        if (name, point.co.x) in self.first:
-            self.deleted.add((name, point.co.x))
-        for place in (point.co, point.handle_left, point.handle_right):
-            place.x += 0.5
-
-    def delete(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        self.deleted.add((name, point.co.x))
-        fcurve.keyframe_points.remove(point)
-
-    def insert(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        frame, value = point.co.x + 0.25, self._value()
-        fcurve.keyframe_points.insert(frame, value)
-        self.his[name, frame] = value
-
-    def key(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        frame, value = point.co.x, self._value()
-        key = self.obj.data.shape_keys.key_blocks[name]
-        key.slider_max = 2.0
-        key.value = value
-        assert key.keyframe_insert("value", frame=frame)
-        self.his[name, frame] = value
-
-    def handle(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        point.interpolation = "BEZIER"
-        point.handle_left_type = point.handle_right_type = "FREE"
-        point.handle_right = (point.co.x + 0.4, point.co.y + 0.3)
-        self.his[name, point.co.x] = point.co.y
-
-    def interpolation(self, name: str, fcurve: bpy.types.FCurve, point: bpy.types.Keyframe) -> None:
-        point.interpolation = "CONSTANT"
-        self.his[name, point.co.x] = point.co.y
-
-    def check(self) -> None:
-        """Everything stands, in the keys and in what is evaluated."""
-        curves = curves_of(self.obj)
-        places = {(name, p.co.x): p.co.y for name, fcurve in curves.items() for p in fcurve.keyframe_points}
-        kinds = {(name, p.co.x): p.type for name, fcurve in curves.items() for p in fcurve.keyframe_points}
-        for place, value in self.his.items():
-            assert places[place] == value and kinds[place] != "GENERATED"
-            bpy.context.scene.frame_set(int(np.floor(place[1])), subframe=place[1] % 1)
-            key = self.obj.data.shape_keys.key_blocks[place[0]]
-            assert key.value == pytest.approx(min(value, key.slider_max), abs=1e-5)
-        assert not self.deleted & set(places)
 
 
 @pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
@@ -200,10 +109,6 @@ def check_between(obj: bpy.types.Object, expected: dict[str, np.ndarray]) -> Non
         compared += int(outside.sum())
         np.testing.assert_allclose(values[outside], expected[name][outside], atol=2e-5)
     assert compared > 100
-
-
-def keys_of(obj: bpy.types.Object) -> dict[str, bytes]:
-    return {name: keyframes.read(fcurve)["co"].tobytes() for name, fcurve in curves_of(obj).items()}
 
 
 @pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
@@ -324,217 +229,6 @@ def test_another_line_elsewhere_takes_no_edits(puppet: bpy.types.Object, setting
     settings.start_frame = 500
     generate()
     assert animation.hand_edits(bake_of(puppet)) == {}
-
-
-def into_strip(settings: Any) -> tuple[bpy.types.Object, bpy.types.NlaStrip]:
-    obj = arkit_puppet(NAMES)
-    settings.destination = "NLA"
-    generate()
-    return obj, obj.data.shape_keys.animation_data.nla_tracks[0].strips[0]
-
-
-def test_a_strip_that_was_moved_and_stretched_stays(settings: Any) -> None:
-    obj, strip = into_strip(settings)
-    strip.frame_start_ui, strip.scale = 40, 1.5
-    span = strip.frame_start, strip.frame_end, strip.scale
-    curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
-    strength(obj, 0.5)
-    assert (strip.frame_start, strip.frame_end, strip.scale) == pytest.approx(span)
-    bpy.context.scene.frame_set(int(strip.frame_start + 20 * 1.5))
-    assert obj.data.shape_keys.key_blocks["jawOpen"].value == pytest.approx(0.77, abs=1e-5)
-
-
-@pytest.mark.parametrize("offset", [-5.0, 3.0, 12.0])
-def test_a_strip_plays_all_of_an_action_that_was_shifted(offset: float, settings: Any) -> None:
-    obj, strip = into_strip(settings)
-    strip.frame_start_ui = 40
-    frames = np.arange(30, 140)
-    before = values_at(obj, "jawOpen", frames)
-    getattr(obj, ids.FACE).offset = offset
-    after = values_at(obj, "jawOpen", frames + offset)
-    np.testing.assert_allclose(after, before, atol=1e-4)
-    getattr(obj, ids.FACE).offset = 0
-    np.testing.assert_allclose(values_at(obj, "jawOpen", frames), before, atol=1e-4)
-
-
-def values_at(obj: bpy.types.Object, name: str, frames: np.ndarray) -> np.ndarray:
-    found = []
-    for frame in frames:
-        bpy.context.scene.frame_set(int(np.floor(frame)), subframe=float(frame % 1))
-        found.append(obj.data.shape_keys.key_blocks[name].value)
-    return np.array(found)
-
-
-def test_from_strip_to_action_takes_its_place_and_its_edits(settings: Any) -> None:
-    obj, strip = into_strip(settings)
-    action = strip.action
-    strip.frame_start_ui, strip.scale = 10, 1.25
-    curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
-    settings.destination = "ACTION"
-    generate()
-    data = obj.data.shape_keys.animation_data
-    assert not [strip for track in data.nla_tracks for strip in track.strips]
-    assert data.action not in (None, action) and action.use_fake_user
-    assert values_at(obj, "jawOpen", np.array([21]))[0] == pytest.approx(0.77, abs=1e-5)
-
-
-@pytest.mark.parametrize("destination", ["ACTION", "NLA"])
-def test_a_failed_bake_puts_the_strip_back(destination: str, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    obj, strip = into_strip(settings)
-    strip.frame_start_ui, strip.action_frame_start, strip.scale, strip.influence = 10, 6, 1.25, 0.75
-    bpy.context.scene.frame_set(20)
-    before = fingerprint()
-
-    def fail(*_: Any) -> None:
-        raise LipSyncError("no")
-
-    monkeypatch.setattr(sound, "play_in_sync", fail)
-    settings.destination = destination
-    with pytest.raises(RuntimeError, match="no"):
-        generate()
-    (strip,) = obj.data.shape_keys.animation_data.nla_tracks[0].strips
-    assert (strip.scale, strip.action_frame_start, strip.influence) == (1.25, 6, 0.75)
-    bpy.context.scene.frame_set(20)
-    assert fingerprint() == before
-
-
-def test_refining_in_tweak_mode(settings: Any) -> None:
-    obj, strip = into_strip(settings)
-    data = obj.data.shape_keys.animation_data
-    data.nla_tracks[0].select = strip.select = True
-    data.nla_tracks.active = data.nla_tracks[0]
-    data.use_tweak_mode = True
-    assert data.use_tweak_mode
-    assert [bake.action for bake in animation.bakes(obj.data.shape_keys)] == [strip.action]
-    curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
-    strength(obj, 0.0)
-    data.use_tweak_mode = False
-    assert values_at(obj, "jawOpen", np.array([21]))[0] == pytest.approx(0.77, abs=1e-5)
-    assert values_at(obj, "jawOpen", np.array([30]))[0] == pytest.approx(0, abs=1e-6)
-
-
-@pytest.fixture
-def animated(settings: Any) -> bpy.types.Object:
-    """A head with an action of the user's: its own frown, and jawOpen keyed by hand."""
-    obj = arkit_puppet([*NAMES, "frown"])
-    blocks = obj.data.shape_keys.key_blocks
-    for name, frame, value in (("frown", 5, 0.4), ("frown", 50, 0.9), ("jawOpen", 10, 0.3), ("jawOpen", 60, 0.6)):
-        blocks[name].value = value
-        blocks[name].keyframe_insert("value", frame=frame)
-    settings.destination = "SLOT"
-    return obj
-
-
-def test_into_the_slot_that_plays(animated: bpy.types.Object, settings: Any) -> None:
-    data = animated.data.shape_keys.animation_data
-    action, slot = data.action, data.action_slot
-    own = {name: fcurve_points(action, slot, name) for name in ("frown", "jawOpen")}
-    for _ in range(2):
-        generate()
-        assert (data.action, data.action_slot, len(bpy.data.actions)) == (action, slot, 1)
-        assert {name: fcurve_points(action, slot, name) for name in own} == own
-        assert "Left to your own keys: jawOpen" in bpy.context.window_manager.wav2sem_job.details
-        assert set(curves_of(animated)) == {*NAMES, "frown"}
-    moving = values_at(animated, "mouthClose", FRAMES)
-    assert np.ptp(moving) > 0.05
-    strength(animated, 0.0)
-    assert np.ptp(values_at(animated, "mouthClose", FRAMES)) < 1e-6
-    assert {name: fcurve_points(action, slot, name) for name in own} == own
-
-
-def fcurve_points(action: bpy.types.Action, slot: Any, name: str) -> list[tuple[float, float]]:
-    fcurve = keyframes.curves_of(keyframes.bag_of(action, slot))[keyframes.value_path(name)]
-    return [tuple(point.co) for point in fcurve.keyframe_points]
-
-
-def test_a_guest_is_not_replaced_with_its_host(animated: bpy.types.Object, settings: Any) -> None:
-    generate()
-    data = animated.data.shape_keys.animation_data
-    host = data.action
-    curves_of(animated)["mouthClose"].keyframe_points[20].co.y = 0.77
-    for destination in ("ACTION", "NLA", "SLOT"):
-        settings.destination = destination
-        generate()
-        assert data.action == host and not data.nla_tracks
-        told = "where the earlier lip sync is" in bpy.context.window_manager.wav2sem_job.details
-        assert told == (destination != "SLOT")
-        assert fcurve_points(host, data.action_slot, "mouthClose")[20] == (21.0, np.float32(0.77))
-
-
-def test_an_action_hosts_one_head(animated: bpy.types.Object, settings: Any) -> None:
-    generate()
-    host = bake_of(animated).action
-    before = keys_of(animated)
-    other = arkit_puppet(NAMES, "Other")
-    data = other.data.shape_keys.animation_data_create()
-    data.action = host
-    data.action_slot = host.slots.new("KEY", "other")
-    assert not animation.bakes(other.data.shape_keys)
-    with pytest.raises(RuntimeError, match="lip sync of another head"):
-        generate()
-    assert keys_of(animated) == before and len(bpy.data.actions) == 1
-    settings.destination = "ACTION"
-    generate()
-    assert keys_of(animated) == before and data.action == host
-    assert [bake.strip.name for bake in animation.bakes(other.data.shape_keys)] == ["Other Lip Sync"]
-
-
-def test_another_speech_in_the_slot_leaves_a_copy_of_the_first(animated: bpy.types.Object, settings: Any) -> None:
-    generate()
-    host = bake_of(animated).action
-    host[ids.MARK] = host[ids.MARK].replace("babble.wav", "another.wav")
-    before = keys_of(animated)
-    settings.start_frame = 200
-    generate()
-    (copy,) = (action for action in bpy.data.actions if action != host)
-    assert copy.use_fake_user and copy.name in bpy.context.window_manager.wav2sem_job.details
-    assert keys_of(animated) != before
-    animated.data.shape_keys.animation_data.action = copy
-    animated.data.shape_keys.animation_data.action_slot = copy.slots[0]
-    assert keys_of(animated) == before
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_a_bake_into_the_slot_that_fails_leaves_it(
-    again: bool, animated: bpy.types.Object, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if again:
-        generate()
-        settings.keys = "REDUCED"
-    before = fingerprint(), dict(animated.data.shape_keys.animation_data.action.items())
-
-    def fail(*_: Any) -> None:
-        raise LipSyncError("no")
-
-    monkeypatch.setattr(sound, "play_in_sync", fail)
-    with pytest.raises(RuntimeError, match="no"):
-        generate()
-    assert (fingerprint(), dict(animated.data.shape_keys.animation_data.action.items())) == before
-
-
-def test_into_the_slot_of_our_own_action_and_of_none(settings: Any) -> None:
-    obj = arkit_puppet(NAMES)
-    settings.destination = "SLOT"
-    generate()
-    data = obj.data.shape_keys.animation_data
-    action = data.action
-    assert action.name == "Puppet Lip Sync" and ids.GUEST not in action
-    generate()
-    assert data.action == action and len(bpy.data.actions) == 1
-
-
-def test_a_linked_action_is_refused_as_a_host(animated: bpy.types.Object, tmp_path: Any) -> None:
-    data = animated.data.shape_keys.animation_data
-    data.action.name = "Theirs"
-    bpy.data.libraries.write(str(tmp_path / "theirs.blend"), {data.action}, fake_user=True)
-    with bpy.data.libraries.load(str(tmp_path / "theirs.blend"), link=True) as (_, wanted):
-        wanted.actions = ["Theirs"]
-    data.action = wanted.actions[0]
-    data.action_slot = data.action.slots[0]
-    with pytest.raises(RuntimeError, match="linked from another file"):
-        generate()
-    with pytest.raises(LipSyncError, match="linked"):
-        animation.rewrite(animation.Bake(animated.data.shape_keys, data.action, data.action_slot), CurveSet(24, (), ()))
 
 
 def test_a_bake_of_an_older_release_is_kept_beside(puppet: bpy.types.Object, settings: Any) -> None:
