@@ -194,7 +194,8 @@ class Batch:
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            # Blender sets a handler of its own, which Python knows as None and cannot set again.
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
 
 def _sweep(job: BatchJob) -> None:

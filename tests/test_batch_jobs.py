@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -133,3 +134,20 @@ def test_journal_is_held_until_the_last_worker_has_ended(tmp_path: Path) -> None
         journal.Journal(path, keep=True, patience=0.1)
     worker.communicate(b"\n")
     journal.Journal(path, keep=True, patience=0.1).close()
+
+
+def test_batch_runs_where_a_program_that_is_no_python_handles_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Blender: the handler that was there is None to Python, and cannot be set again."""
+    handlers: list[Any] = []
+
+    def of_blender(number: int, handler: Any) -> None:
+        if handler is None:
+            raise TypeError("signal handler must be signal.SIG_IGN, signal.SIG_DFL, or a callable object")
+        handlers.append(handler)
+
+    monkeypatch.setattr(signal, "signal", of_blender)
+    bad = jobs.BatchJob(1, problem="The job has no audio.")
+    assert load("batch").Batch([bad], [], 1, tmp_path / "report.csv", resume=False).run() == 1
+    assert handlers[1:] == [signal.SIG_DFL] and "no audio" in (tmp_path / "report.csv").read_text()
