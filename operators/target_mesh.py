@@ -122,10 +122,9 @@ def describe(obj: bpy.types.Object) -> tuple[str, bool]:
         target = read_target(obj)
     except MeshError as error:
         return str(error), False
-    known = _known_names()
-    recognised = len(arkit_names.recognise(target.keys, known))
+    recognised = len(arkit_names.recognise(target.keys, _known_names()))
     if target.fit is None:
-        return f"{recognised} of {len(known)} ARKit keys recognised", True
+        return f"{recognised} ARKit keys recognised", True
     if target.fit.warning:
         return target.fit.warning, True
     return "FLAME topology" + (f", {recognised} ARKit keys" if recognised else ""), True
