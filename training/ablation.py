@@ -119,7 +119,8 @@ def run(variant: str, seed: int, judge: Judge, options: argparse.Namespace, hear
         return
     vectors = judge.vectors.train_with(variant)
     size = 0 if vectors is None else vectors.shape[1]
-    config = profile("cpu", steps=options.steps, rate=options.rate, seed=seed, semantic=size)
+    shape = {"batch": options.batch, "crop": options.crop, "rate": options.rate}
+    config = profile("cpu", steps=options.steps, seed=seed, semantic=size, **shape)
     if heard is not None:
         network = train_after(build(config, judge.corpus, options.initial), judge.corpus, heard, vectors, config)
     else:
@@ -200,6 +201,8 @@ def main() -> None:
     parser.add_argument("--heard", type=int, default=1500, help="training clips at most, without --whole")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=4e-4)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--crop", type=float, default=2.0, help="seconds of one example")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--clips", type=int, default=100, help="held-out clips at most")
     parser.add_argument("--threads", type=int, default=1)
