@@ -16,6 +16,7 @@ from . import ids
 from .strip_times import heard_of
 
 _MOVED = 0.01  # scene frames
+_ROUNDED = 2.0  # scene frames that a strip may be shorter than its sound: it begins and ends on whole ones
 
 
 def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0) -> tuple[Piece, ...]:
@@ -50,13 +51,18 @@ def moved(before: Sequence[Piece], after: Sequence[Piece]) -> bool:
     """Whether any sound is heard elsewhere than before."""
     if len(before) != len(after):
         return True
-    return any(
-        old.first != new.first
-        or len(old.frames) != len(new.frames)
-        or np.abs(np.subtract(old.frames, new.frames)).max() > _MOVED
-        or np.abs(np.subtract(old.seconds, new.seconds)).max() > 1e-3
-        for old, new in zip(sorted(before, key=lambda piece: piece.frames[0]), after, strict=True)
-    )
+    pairs = zip(sorted(before, key=lambda piece: piece.frames[0]), after, strict=True)
+    return any(old.first != new.first or _elsewhere(old, new) for old, new in pairs)
+
+
+def _elsewhere(old: Piece, new: Piece) -> bool:
+    """Whether a piece is heard at other frames, or more or less of it."""
+    if len(old.frames) != len(new.frames):
+        return True
+    frames, seconds = np.array(old.frames), np.array(old.seconds)
+    if seconds[-1] > old.length - 1e-3 and 0 <= frames[-1] - new.frames[-1] < _ROUNDED:
+        frames[-1], seconds[-1] = old.frame_at(new.seconds[-1]), new.seconds[-1]  # all of the file, as far as strips go
+    return bool(np.abs(frames - new.frames).max() > _MOVED or np.abs(seconds - new.seconds).max() > 1e-3)
 
 
 def _strips_of(piece: Piece, candidates: list[Any], fps: float) -> list[tuple[Any, tuple[Stretch, ...]]]:

@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
+import soundfile
 from heads import arkit_puppet, evaluated, fingerprint, fit_of, largest_error, made_up_head, motion_of, rest
 from strip_tools import add_strip, drag, set_handles
 from wav2sem_lipsync.inference import LipSyncModel
@@ -80,6 +81,21 @@ def test_a_strip_that_the_bake_placed_itself_can_be_dragged(settings: Any, speec
     strip.sound_offset = 0.5 / 24
     assert bpy.ops.wav2sem.retime() == {"FINISHED"}
     assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 11.5) < EXACT
+
+
+@pytest.mark.parametrize("start", [11.0, 11.7])
+def test_a_sound_that_does_not_end_on_a_frame_has_not_moved(settings: Any, tmp_path: Path, start: float) -> None:
+    soundfile.write(tmp_path / "odd.wav", np.random.default_rng(1).normal(0, 0.1, int(2.03 * 16000)), 16000)
+    made_up_head()
+    settings.audio_path, settings.start_frame = str(tmp_path / "odd.wav"), start
+    bpy.ops.wav2sem.generate_lipsync()
+    assert reason() == retime.NOTHING_MOVED
+    (strip,) = bpy.context.scene.sequence_editor.strips_all
+    drag(strip, 12)
+    assert reason() == ""
+    drag(strip, 11)
+    set_handles(strip, 11, 55)
+    assert reason() == ""
 
 
 def test_each_strip_is_followed_by_its_own_piece(settings: Any, speech_file: Path, toy_folder: Path) -> None:
