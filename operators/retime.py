@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import bpy
+from bpy.app.handlers import persistent
 
 from ..inference import CurveSet, LipSyncError
 from ..inference.pieces import follow
@@ -155,11 +156,25 @@ def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene
     return edited
 
 
+@persistent
+def _after_update(scene: bpy.types.Scene, depsgraph: bpy.types.Depsgraph) -> None:
+    """Show at once what strips do to the button: the sidebar does not redraw for changes in the sequencer."""
+    if not any(isinstance(update.id, bpy.types.Scene) for update in depsgraph.updates):
+        return
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            for region in area.regions if area.type == "VIEW_3D" else ():
+                if region.type == "UI":
+                    region.tag_redraw()
+
+
 def register() -> None:
-    """Register the operator."""
+    """Register the operator, and watch the sequencer."""
     bpy.utils.register_class(LIPSYNC_OT_retime)
+    bpy.app.handlers.depsgraph_update_post.append(_after_update)
 
 
 def unregister() -> None:
-    """Unregister it."""
+    """Watch no more; unregister it."""
+    bpy.app.handlers.depsgraph_update_post.remove(_after_update)
     bpy.utils.unregister_class(LIPSYNC_OT_retime)
