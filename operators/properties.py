@@ -52,7 +52,9 @@ class LipSyncSettings(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         options={"PATH_SUPPORTS_BLEND_RELATIVE"},
     )
-    strip: StringProperty(name="Strip", description="Sound strip with the speech; empty: those that are selected, or the active one")
+    strip: StringProperty(
+        name="Strip", description="Sound strip with the speech; empty: those that are selected, or the active one"
+    )
     sound: PointerProperty(name="Sound", type=bpy.types.Sound, description="Sound with the speech")
     target: PointerProperty(
         name="Head",
