@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Train only what comes after the audio encoder: what every clip sounds like to it is computed once.
 
-As Wav2Sem's paper trains its animators on a frozen sentence encoder, so here the speech encoder is frozen too; FC(F_s),
-`audio_feature_map` and the decoder learn. A thousand steps take a minute on one core, so an ablation can afford seeds.
+As Wav2Sem's paper trains its animators on a frozen sentence encoder, so here the speech encoder is frozen too; the wide
+context, FC(F_s), `audio_feature_map` and the decoder learn. A thousand steps take a minute on one core, so an ablation
+can afford seeds.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def train_after(
         features, weights, known, vector = heard.batch(corpus, vectors, random, config.batch, int(config.crop * 50))
         if vector is not None:
             keep = (torch.rand(len(vector), 1) > 0.15).float()
-            features = features + network.semantic_map((vector + 0.05 * torch.randn_like(vector)) * keep)[:, None]
-        prediction = network.decoder(network.audio_feature_map(features), style, config.passes)[-1]
+            vector = (vector + 0.05 * torch.randn_like(vector)) * keep
+        prediction = network.decoder(network.remember(features, vector), style, config.passes)[-1]
         loss = torch.stack(list(losses.motion(prediction, weights, known).values())).sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)

@@ -66,10 +66,15 @@ class FaceFormer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Speech (B, N) and sentence vector (B, S) -> features (B, T, hidden) and memory (B, T, d)."""
         features = self.audio_encoder(speech, filters, mask)
+        return features, self.remember(features, semantic)
+
+    def remember(self, features: Tensor, semantic: Tensor | None = None) -> Tensor:
+        """What the encoder heard (B, T, hidden) and sentence vector (B, S) -> memory (B, T, d)."""
         heard = self.context(features)
         if self.config.semantic and semantic is not None:
             heard = heard + self.semantic_map(semantic)[:, None]  # over the time axis, in training as in inference
-        return features, self.audio_feature_map(heard)
+        memory: Tensor = self.audio_feature_map(heard)
+        return memory
 
     def forward(
         self, speech: Tensor, style: Tensor, semantic: Tensor | None = None, filters: Tensor | None = None,
