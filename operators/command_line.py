@@ -24,7 +24,6 @@ from . import (
     batch,
     batch_jobs,
     batch_worker,
-    face_properties,
     ids,
     lipsync_task,
     output,
@@ -39,8 +38,6 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
     """Run one job; returns the exit code (wrong usage ends the process with 2, as argparse does)."""
     parser = _parser(prog)
     options = parser.parse_args(list(arguments))
-    if not hasattr(bpy.types.Object, ids.FACE):  # bake.py runs without the extension being enabled
-        face_properties.register()
     if options.worker:
         return batch_worker.serve(_answer)
     if options.jobs:

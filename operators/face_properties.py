@@ -121,6 +121,12 @@ def animating(obj: bpy.types.Object, path: str) -> bpy.types.FCurve | None:
 CLASSES = (LipSyncMute, LipSyncLife, LipSyncFace)
 
 
+def ensure() -> None:
+    """Register unless that was done: scripts bake without the extension being enabled."""
+    if not hasattr(bpy.types.Object, ids.FACE):
+        register()
+
+
 def register() -> None:
     """Register the groups and hang them on Object."""
     for cls in CLASSES:

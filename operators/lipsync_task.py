@@ -162,6 +162,7 @@ def prepare(
     names = blendshape_names(package)
     fps = scene.render.fps / scene.render.fps_base
     assert obj is not None
+    face_properties.ensure()
     sliders = face_properties.snapshot(obj, scene)
     lively = life_keys.planned(obj, target, sliders.life.shapes)
     sliders = replace(sliders, life=replace(sliders.life, channels=lively.channels))

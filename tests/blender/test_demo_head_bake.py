@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import bpy
@@ -85,3 +88,20 @@ def test_hair_and_skin_turn_together(head: bpy.types.Object) -> None:
     turned = evaluated(head)[crown]
     by_hair = hair.matrix_world @ rest_hair.inverted() @ rest_skin
     np.testing.assert_allclose(np.array(head.matrix_world) @ [*turned, 1], [*by_hair, 1], atol=1e-4)
+
+
+def test_the_demo_speaks_without_the_extension_enabled(speech_file: Path) -> None:
+    """As `make demo` does it: nothing is registered there, and the bake must not need it."""
+    script = (
+        "import os, bpy; from pathlib import Path; from demo import head, speak\n"
+        f"face = head.build_head(Path({str(FOLDER)!r}), *speak.inference.arkit_basis())\n"
+        f"said = speak.speak(bpy.context.scene, face, Path({str(speech_file)!r}), lambda part, what: None)\n"
+        "print('moves', said.report.moves, flush=True)\n"
+        "os._exit(0)\n"
+    )
+    root = FOLDER.parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert "moves True" in done.stdout, done.stderr
