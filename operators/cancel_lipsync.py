@@ -6,9 +6,10 @@ from __future__ import annotations
 import bpy
 
 from . import ids, run
+from .greyed import Greyed
 
 
-class LIPSYNC_OT_cancel(bpy.types.Operator):
+class LIPSYNC_OT_cancel(Greyed, bpy.types.Operator):
     """Stop generating; heads that are done stay, nothing else is changed"""
 
     bl_idname = ids.CANCEL
@@ -16,11 +17,9 @@ class LIPSYNC_OT_cancel(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        if run.current() is None:
-            cls.poll_message_set("No lip sync is being generated.")
-            return False
-        return True
+    def reason(cls, context: bpy.types.Context) -> str:
+        """Something must be running."""
+        return "" if run.current() else "No lip sync is being generated."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Ask the run to stop; the generating operator notices."""

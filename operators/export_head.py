@@ -10,6 +10,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..inference import LipSyncError
 from . import ids, output
+from .greyed import Greyed
 from .readiness import target_object
 
 _FORMATS = (
@@ -20,7 +21,7 @@ _FORMATS = (
 )
 
 
-class LIPSYNC_OT_export_head(bpy.types.Operator):
+class LIPSYNC_OT_export_head(Greyed, bpy.types.Operator):
     """Write the head with its rig for other programs, so that its shape keys and what plays on them come through"""
 
     bl_idname = ids.EXPORT_HEAD
@@ -32,12 +33,10 @@ class LIPSYNC_OT_export_head(bpy.types.Operator):
     format: EnumProperty(name="Format", description="Which kind of file is written", items=_FORMATS)
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def reason(cls, context: bpy.types.Context) -> str:
+        """A mesh must be chosen."""
         obj = target_object(context)
-        if obj is None or obj.type != "MESH":
-            cls.poll_message_set("No mesh is chosen; select a head.")
-            return False
-        return True
+        return "" if obj is not None and obj.type == "MESH" else "No mesh is chosen; select a head."
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask for a name; the head's, beside the .blend, is proposed."""

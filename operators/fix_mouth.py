@@ -7,6 +7,7 @@ import bpy
 from bpy.props import StringProperty
 
 from . import ids, run, target_mesh, verify
+from .greyed import Greyed
 from .properties import job_state
 from .readiness import target_object
 
@@ -39,7 +40,7 @@ def _undiagnosable(context: bpy.types.Context, obj: bpy.types.Object | None) -> 
     return ""
 
 
-class LIPSYNC_OT_diagnose(bpy.types.Operator):
+class LIPSYNC_OT_diagnose(Greyed, bpy.types.Operator):
     """Look for everything that keeps the mouth of the chosen head from moving"""
 
     bl_idname = ids.DIAGNOSE
@@ -47,11 +48,9 @@ class LIPSYNC_OT_diagnose(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = _undiagnosable(context, target_object(context))
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """There must be a head to look at."""
+        return _undiagnosable(context, target_object(context))
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Look, and show what was found."""
@@ -62,7 +61,7 @@ class LIPSYNC_OT_diagnose(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class LIPSYNC_OT_fix_mouth(bpy.types.Operator):
+class LIPSYNC_OT_fix_mouth(Greyed, bpy.types.Operator):
     """Mend this, and look again"""
 
     bl_idname = ids.FIX
@@ -73,13 +72,11 @@ class LIPSYNC_OT_fix_mouth(bpy.types.Operator):
     subject: StringProperty(options={"SKIP_SAVE", "HIDDEN"})
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def reason(cls, context: bpy.types.Context) -> str:
+        """The head that was looked at must still be there."""
         state = job_state(context)
         obj = context.scene.objects.get(state.diagnosed) or bpy.data.objects.get(state.diagnosed)
-        reason = _undiagnosable(context, obj) if state.diagnosed else f"Click “{LIPSYNC_OT_diagnose.bl_label}” first."
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+        return _undiagnosable(context, obj) if state.diagnosed else f"Click “{LIPSYNC_OT_diagnose.bl_label}” first."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Find the cause again, mend it, look again."""

@@ -6,13 +6,14 @@ from __future__ import annotations
 import bpy
 
 from . import ids, queue_items, run
+from .greyed import Greyed
 from .readiness import disabled_reason, heads_to_speak
 from .run import Item
 from .run_operator import RunOperator
 from .scene_task import task_from_settings
 
 
-class LIPSYNC_OT_generate(RunOperator, bpy.types.Operator):
+class LIPSYNC_OT_generate(Greyed, RunOperator, bpy.types.Operator):
     """Turn the speech into shape-key animation of the head"""
 
     bl_idname = ids.GENERATE
@@ -23,11 +24,9 @@ class LIPSYNC_OT_generate(RunOperator, bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = disabled_reason(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """What stands between the user and the button."""
+        return disabled_reason(context)
 
     def items(self, context: bpy.types.Context) -> list[Item]:
         """One for the chosen head, as the scene is set now; or the entries of the selected heads."""

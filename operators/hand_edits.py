@@ -12,6 +12,7 @@ from ..inference import LipSyncError
 from ..inference.hand_edits import KEYFRAME, count
 from . import animation, ids, keyframes, refine
 from .animation import Bake
+from .greyed import Greyed
 from .properties import job_state
 from .readiness import target_object
 
@@ -63,7 +64,7 @@ def _no_bake_reason(context: bpy.types.Context) -> str:
     return ""
 
 
-class LIPSYNC_OT_drop_edits(bpy.types.Operator):
+class LIPSYNC_OT_drop_edits(Greyed, bpy.types.Operator):
     """Take back what was edited by hand on the generated curves of the head; your own other curves stay"""
 
     bl_idname = ids.DROP_EDITS
@@ -71,13 +72,9 @@ class LIPSYNC_OT_drop_edits(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = _no_bake_reason(context)
-        if not reason and not edited_keys(context):
-            reason = "Nothing was edited by hand."
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """There must be edits to drop."""
+        return _no_bake_reason(context) or ("" if edited_keys(context) else "Nothing was edited by hand.")
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the curves as they were generated."""
@@ -92,7 +89,7 @@ class LIPSYNC_OT_drop_edits(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class LIPSYNC_OT_merge_edits(bpy.types.Operator):
+class LIPSYNC_OT_merge_edits(Greyed, bpy.types.Operator):
     """Make the lip sync of the head a plain action of yours, for export or for good: keys stay, Refine ends"""
 
     bl_idname = ids.MERGE_EDITS
@@ -100,11 +97,9 @@ class LIPSYNC_OT_merge_edits(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = _no_bake_reason(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """There must be a lip sync to merge."""
+        return _no_bake_reason(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Take away our marks and what is stored with the Actions."""

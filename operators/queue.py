@@ -7,26 +7,25 @@ import bpy
 from bpy.props import EnumProperty
 
 from . import ids, queue_items, readiness, run
+from .greyed import Greyed
 from .queue_properties import LipSyncQueue, queue_of
 from .run import Item
 from .run_operator import RunOperator
 
 
-class _QueueButton:
+class _QueueButton(Greyed):
     """Mixin: a button that changes the queue, grey while it runs."""
 
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = "The queue is running; wait for it or cancel it." if run.current() else cls.reason(context)
-        if reason:
-            cls.poll_message_set(reason)  # type: ignore[attr-defined]
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """No change while it runs."""
+        return "The queue is running; wait for it or cancel it." if run.current() else cls.needs(context)
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
-        """Why it is grey, one sentence; empty when it is not."""
+    def needs(cls, context: bpy.types.Context) -> str:
+        """What this button lacks, one sentence; empty when nothing."""
         return "" if queue_of(context.scene).entries else "The queue is empty."
 
 
@@ -37,7 +36,7 @@ class LIPSYNC_OT_queue_add(_QueueButton, bpy.types.Operator):
     bl_label = "Add"
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
+    def needs(cls, context: bpy.types.Context) -> str:
         """A head must be chosen; its speech may come later."""
         obj = readiness.target_object(context)
         return "" if obj is not None and obj.type == "MESH" else "No mesh is chosen; select a head."
@@ -60,7 +59,7 @@ class LIPSYNC_OT_queue_add_selected(_QueueButton, bpy.types.Operator):
     )
 
     @classmethod
-    def reason(cls, context: bpy.types.Context) -> str:
+    def needs(cls, context: bpy.types.Context) -> str:
         """A head must be selected."""
         return "" if readiness.selected_heads(context) else "No head is selected; select those that are to speak."
 
@@ -122,7 +121,7 @@ class LIPSYNC_OT_queue_clear(_QueueButton, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class LIPSYNC_OT_generate_all(RunOperator, bpy.types.Operator):
+class LIPSYNC_OT_generate_all(Greyed, RunOperator, bpy.types.Operator):
     """Generate every entry of the queue that is not done yet"""
 
     bl_idname = ids.GENERATE_ALL
@@ -133,15 +132,11 @@ class LIPSYNC_OT_generate_all(RunOperator, bpy.types.Operator):
     )
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        reason = ""
+    def reason(cls, context: bpy.types.Context) -> str:
+        """One run at a time, and something to run."""
         if run.current() is not None:
-            reason = "A lip sync is being generated; wait for it or cancel it."
-        elif not queue_of(context.scene).entries:
-            reason = "The queue is empty; add heads to it."
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+            return "A lip sync is being generated; wait for it or cancel it."
+        return "" if queue_of(context.scene).entries else "The queue is empty; add heads to it."
 
     def items(self, context: bpy.types.Context) -> list[Item]:
         """Whatever is not done; all again when all are."""

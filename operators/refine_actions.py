@@ -11,6 +11,7 @@ from bpy.props import EnumProperty, IntProperty
 from ..inference import LipSyncError
 from . import face_properties, ids, refine
 from .face_properties import SLIDERS, face_of
+from .greyed import Greyed
 from .readiness import target_object
 
 PRESETS: dict[str, tuple[str, dict[str, float]]] = {
@@ -31,18 +32,15 @@ PRESETS: dict[str, tuple[str, dict[str, float]]] = {
 _MUTED = 0.5  # seconds that a new region lasts
 
 
-class _RefineOperator:
+class _RefineOperator(Greyed):
     """Mixin: needs a head that can be refined; `_apply` changes its settings, and the curves follow once."""
 
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Grey, with the reason, while there is nothing to refine."""
-        reason = refine.disabled_reason(target_object(context))
-        if reason:
-            cls.poll_message_set(reason)  # type: ignore[attr-defined]
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """There must be something to refine."""
+        return refine.disabled_reason(target_object(context))
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Change the settings, then the curves."""
@@ -131,7 +129,7 @@ class LIPSYNC_OT_remove_mute(_RefineOperator, bpy.types.Operator):
         face_of(obj).mutes.remove(self.index)  # Blender does nothing where there is no such region
 
 
-class LIPSYNC_OT_refine_here(bpy.types.Operator):
+class LIPSYNC_OT_refine_here(Greyed, bpy.types.Operator):
     """Make a copy of the linked lip sync, and override the mesh if need be, so that it can be refined in this file"""
 
     bl_idname = ids.REFINE_HERE
@@ -139,17 +137,14 @@ class LIPSYNC_OT_refine_here(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
+    def reason(cls, context: bpy.types.Context) -> str:
+        """The lip sync must be another file's, on an object of this one."""
         obj = target_object(context)
         if obj is None or not refine.bakes_of(obj):
-            reason = "There is no lip sync on this object; generate one first."
-        elif not obj.is_editable:
-            reason = f"“{obj.name}” is linked from another file; make it a library override first."
-        else:
-            reason = "" if refine.lies_elsewhere(obj) else "The lip sync is in this file; use the sliders."
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+            return "There is no lip sync on this object; generate one first."
+        if not obj.is_editable:
+            return f"“{obj.name}” is linked from another file; make it a library override first."
+        return "" if refine.lies_elsewhere(obj) else "The lip sync is in this file; use the sliders."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Copy, then shape as the sliders say."""

@@ -18,6 +18,7 @@ from ..inference.pieces import follow
 from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
+from .greyed import Greyed
 from .properties import job_state
 from .readiness import heads_to_speak
 from .stored_result import Facts
@@ -91,7 +92,7 @@ def _from_strips(obj: bpy.types.Object) -> Iterator[tuple[Bake, Facts]]:
             yield bake, facts
 
 
-class LIPSYNC_OT_retime(bpy.types.Operator):
+class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
     """Move the animation to where its sound strips are now, hand edits included, without a new analysis"""
 
     bl_idname = ids.RETIME
@@ -99,12 +100,9 @@ class LIPSYNC_OT_retime(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        """Grey, with the reason, while nothing has moved."""
-        reason = disabled_reason(context)
-        if reason:
-            cls.poll_message_set(reason)
-        return not reason
+    def reason(cls, context: bpy.types.Context) -> str:
+        """Something must have moved."""
+        return disabled_reason(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Shape everything first, then write everything."""
