@@ -32,10 +32,20 @@ class Closure:
     neutral: float
     shut: float
 
+    def gap(self, weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
+        """Vertical gap (T,) between the inner lips in metres, of weights (T, K) over `basis` (K, V, 3), +Y up."""
+        gap: np.ndarray = self.neutral + weights @ self._slope(basis)
+        return gap
+
+    def _slope(self, basis: np.ndarray) -> np.ndarray:
+        """How much every weight adds to the gap (K,)."""
+        upper, lower = np.array(self.pairs).T
+        slope: np.ndarray = (basis[:, upper, 1] - basis[:, lower, 1]).mean(axis=1, dtype=np.float64)
+        return slope
+
     def firm(self, weights: np.ndarray, names: tuple[str, ...], basis: np.ndarray) -> np.ndarray:
         """Weights (T, K) with closures that close; `basis` (K, V, 3) in metres, +Y up. Others stay as they are."""
-        upper, lower = np.array(self.pairs).T
-        slope = (basis[:, upper, 1] - basis[:, lower, 1]).mean(axis=1, dtype=np.float64)
+        slope = self._slope(basis)
         closing = names.index(CLOSING_SHAPE)
         if slope[closing] > -1e-3:  # of pairs that are no lips
             return weights

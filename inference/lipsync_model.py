@@ -117,8 +117,13 @@ class LipSyncModel:
         if self.package.output_kind == "vertices":
             return np.append(hidden, np.ones((len(hidden), 1)), axis=1).astype(np.float32)
         output = hidden @ self.decoder.output_weight.T + self.decoder.output_bias
-        weights = output.clip(0.0, 1.0).astype(np.float32)
-        closure = self.package.closure
+        return self.finish(output.clip(0.0, 1.0).astype(np.float32))
+
+    def finish(self, weights: np.ndarray) -> np.ndarray:
+        """Blendshape weights (T, K) as the package wants them: still mouths kept still, closures made firm."""
+        closure, steadiness = self.package.closure, self.package.steadiness
+        if closure and steadiness:
+            weights = steadiness.keep_still(weights, closure.gap(weights, self.basis), self.package.fps)
         return closure.firm(weights, self.names, self.basis) if closure else weights
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from .closure import CLOSING_SHAPE, Closure
 from .errors import ModelError
+from .steady import Steadiness
 from .windows import LONGEST
 
 SCHEMA = 1
@@ -58,6 +59,7 @@ class ModelPackage:
     memory_per_frame: int
     lip_vertices: tuple[int, ...]
     closure: Closure | None
+    steadiness: Steadiness | None
     files: dict[str, str]
     encoder_kind: str = "frames"
     kernels: tuple[int, ...] = ()
@@ -196,6 +198,9 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
     closure = _closure(data["closure"], names, vertices) if data.get("closure") is not None else None
     if closure is None and data.get("closure") is not None:
         raise fail("has no usable “closure”")
+    steadiness = _steadiness(data["steadiness"]) if data.get("steadiness") is not None else None
+    if data.get("steadiness") is not None and (steadiness is None or closure is None):
+        raise fail("has no usable “steadiness”")
     return ModelPackage(
         folder=folder,
         id=field(data, "id", str),
@@ -216,6 +221,7 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         memory_per_frame=field(decoder, "memory_per_frame", int, lambda v: v in (1, 2)),
         lip_vertices=tuple(lips),
         closure=closure,
+        steadiness=steadiness,
         files=dict(files),
         encoder_kind=encoder_kind,
         kernels=kernels,
@@ -247,3 +253,14 @@ def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | Non
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return closure if fits else None
+
+
+def _steadiness(table: Any) -> Steadiness | None:
+    """The optional table "steadiness" of a package with closures; None when it does not fit."""
+    try:
+        steadiness = Steadiness(**{name: float(table[name]) for name in ("still", "moving", "around", "smoothing")})
+        fits = 0 <= steadiness.still < steadiness.moving <= 0.1 and 0 < steadiness.around <= 1
+        fits = fits and 0 < steadiness.smoothing <= 1
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return steadiness if fits else None

@@ -109,9 +109,7 @@ def representations(model: LipSyncModel, spoken: Spoken, vector: bool) -> dict[s
     memory = model.encoder.graph.run("memory", inputs)[0]
     hidden = model.decoder.run(memory, model.style_vector())
     weights = (hidden @ model.decoder.output_weight.T + model.decoder.output_bias).clip(0, 1).astype(np.float32)
-    if package.closure:
-        weights = package.closure.firm(weights, model.names, model.basis)
-    lips = weights @ model.basis[:, LIPS].reshape(len(model.names), -1) * 1000
+    lips = model.finish(weights) @ model.basis[:, LIPS].reshape(len(model.names), -1) * 1000
     frames = slice(int(spoken.start * package.fps), max(int(np.ceil(spoken.end * package.fps)), 1))
     return {"features": memory[frames].mean(0), "lips": lips[frames].mean(0)}
 
