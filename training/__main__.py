@@ -29,7 +29,7 @@ class Minutes:
     sentences: float
 
 
-MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(45.0, 9.0, 80.0), "full": Minutes(60.0, 20.0, 120.0)}
+MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(32.0, 7.0, 60.0), "full": Minutes(60.0, 20.0, 120.0)}
 GAIN = 1.15  # see export.amplify
 
 
@@ -39,7 +39,8 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
     processes = torch.cuda.device_count() or os.cpu_count() or 1
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "training.train"]
     train = [*launch, "--profile", profile, "--threads", "1", "--closure-weight", "1.5"]
-    train += ["--cache", str(cache), "--real", str(speech / "real")]
+    where = ["--cache", str(cache), "--real", str(speech / "real")]
+    train += where
     sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if time.wav2sem else []
     last = "sentences" if time.wav2sem else "lips"
     steps = [
@@ -47,12 +48,14 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
         [*train, "--folder", str(runs / "lips"), "--minutes", str(time.lips)],
     ]
     if time.wav2sem:
-        listen = ["--cache", str(cache), "--real", str(speech / "real"), "--minutes", str(time.wav2sem)]
+        listen = [*where, "--minutes", str(time.wav2sem)]
         if not (runs / "wav2sem" / "wav2sem.pt").exists():
             initial = ["--initial", str(runs / "lips" / "last.pt")]
             steps.append(["-m", "training.wav2sem", *initial, "--folder", str(runs / "wav2sem"), *listen])
         go_on = ["--initial", str(runs / "lips" / "last.pt"), "--minutes", str(time.sentences), "--rate", "5e-4"]
-        steps.append([*train, "--folder", str(runs / last), *go_on, *sentences])
+        labels = ["--labels", str(runs / "labels.jsonl")]
+        steps.append(["-m", "training.label", str(runs / "lips" / "last.pt"), labels[1], *where])
+        steps.append([*train, "--folder", str(runs / last), *go_on, *sentences, *labels])
     package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
     return [*steps, [*package, "--gain", str(GAIN), *sentences]]
 

@@ -77,10 +77,11 @@ class ExampleMaker:
         usable = corpus.choose(split)
         seconds = np.array([corpus.clips[i].frames / FPS for i in usable])
         real = np.array([corpus.clips[i].real for i in usable], bool)
+        english = np.array([corpus.clips[i].about["language"] == "en" for i in usable], bool)
         self.pools = []
         for which in (real, ~real):
             # Long clips hold more than one crop; short ones are joined: draw by the root of the length.
-            weight = np.sqrt(seconds[which])
+            weight = np.sqrt(seconds[which]) * np.where(english[which], 1.0, config.foreign_weight)
             self.pools.append((usable[which], np.cumsum(weight / weight.sum()) if which.any() else weight))
         self.rest, self.breath = rest_pose(), breath_pose()
         random = np.random.default_rng(config.seed)

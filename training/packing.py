@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,32 @@ def second_style(identity: str) -> int:
     return 1 + int(hashlib.sha256(identity.encode()).hexdigest(), 16) % (len(STYLES) - 1)
 
 
+def faces_of(identity: str, phones: list[Any], frames: int) -> np.ndarray:
+    """The rules' weights float16 (2, frames, K) for a clip's phones, in the neutral and in its second style."""
+    seed = int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16)
+    face = np.empty((2, frames, len(targets.NAMES)), np.float16)
+    for row, style in ((0, STYLES[0]), (1, STYLES[second_style(identity)])):
+        rendered = targets.render(phones, FPS, style=style, seed=seed)
+        face[row] = rendered[np.minimum(np.arange(frames), len(rendered) - 1)]
+    return face
+
+
+def with_labels(corpus: Corpus, path: str | Path) -> Corpus:
+    """`corpus` with the labels of training.label for clips that nobody aligned; doubtful frames have NO_PHONE."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+    labels = {label["id"]: label for label in map(json.loads, lines)}
+    clips = []
+    for clip in corpus.clips:
+        label = labels.get(clip.about["id"])
+        if label is not None and clip.weights is None:
+            phones = frame_phones(label["phones"], clip.frames)
+            for start, end in label["doubtful"]:
+                phones[int(np.ceil(start * FPS)) : int(np.ceil(end * FPS))] = NO_PHONE
+            clip = replace(clip, phones=phones, weights=faces_of(clip.about["id"], label["phones"], clip.frames))
+        clips.append(clip)
+    return replace(corpus, clips=clips)
+
+
 def load_corpus(cache: str | Path, real: str | Path, processes: int = 2) -> Corpus:
     """Map the packed corpus of `cache`, packing what is new in clips.jsonl or changed in the target rules first.
 
@@ -136,13 +162,10 @@ def _pack_shard(lines: list[str], folder: Path, rules: str, cache: Path, real: P
     abouts = [json.loads(line) for line in (folder / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
     faces = []
     for about in abouts:
-        face = np.zeros((2, about["frames"], len(targets.NAMES)), np.float16)
         if about["phones"]:
-            for row, style in ((0, STYLES[0]), (1, STYLES[second_style(about["id"])])):
-                seed = int(hashlib.sha256(about["id"].encode()).hexdigest()[:8], 16)
-                rendered = targets.render(about["phones"], FPS, style=style, seed=seed)
-                face[row] = rendered[np.minimum(np.arange(about["frames"]), len(rendered) - 1)]
-        faces.append(face)
+            faces.append(faces_of(about["id"], about["phones"], about["frames"]))
+        else:
+            faces.append(np.zeros((2, about["frames"], len(targets.NAMES)), np.float16))
     _save(folder / f"weights-{rules}.npy", np.concatenate(faces, 1))
 
 

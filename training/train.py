@@ -31,7 +31,7 @@ from .config import NO_PHONE, PROFILES, Config, profile
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
 from .model import FaceFormer, count_parameters
-from .packing import Corpus, load_corpus
+from .packing import Corpus, load_corpus, with_labels
 from .wav2sem import sentence_vectors
 
 CACHE = Path("training/cache")
@@ -235,6 +235,7 @@ def main() -> None:
     parser.add_argument(
         "--wav2sem", type=Path, help="checkpoint of training.wav2sem; without it the branch is left out"
     )
+    parser.add_argument("--labels", type=Path, help="labels of training.label for real speech that nobody aligned")
     parser.add_argument("--initial", type=Path, help="checkpoint to start from")
     parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -255,7 +256,7 @@ def main() -> None:
         parser.add_argument(f"--{field}", type=int)
     parser.add_argument("--front-end", choices=("mel", "wave"))
     given = vars(parser.parse_args())
-    plumbing = ("profile", "folder", "cache", "real", "wav2sem", "initial", "processes", "threads", "every")
+    plumbing = ("profile", "folder", "cache", "real", "wav2sem", "labels", "initial", "processes", "threads", "every")
     options = {key: given.pop(key) for key in plumbing}
     if options["wav2sem"] is None:
         given["semantic"] = 0
@@ -264,6 +265,8 @@ def main() -> None:
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
         corpus = load_corpus(options["cache"], options["real"])
         semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
+    if options["labels"]:
+        corpus = with_labels(corpus, options["labels"])
     train(config, corpus, options["folder"], semantics, options["initial"], options["processes"], options["every"])
 
 

@@ -22,12 +22,14 @@ def test_every_stage_finds_what_it_needs(tmp_path: Path, profile: str) -> None:
     made: set[Path] = set()
     steps = stages(profile, runs, tmp_path / "cache", tmp_path / "speech")
     for stage in steps:
-        for name in ("--initial", "--wav2sem"):
+        for name in ("--initial", "--wav2sem", "--labels"):
             if argument(stage, name):
                 assert Path(str(argument(stage, name))) in made
-        if "training.export" in stage:
-            checkpoint = stage[stage.index("training.export") + 1]
-            assert Path(checkpoint) in made
+        for module in ("training.export", "training.label"):
+            if module in stage:
+                assert Path(stage[stage.index(module) + 1]) in made
+        if "training.label" in stage:
+            made.add(Path(stage[stage.index("training.label") + 2]))
         folder = argument(stage, "--folder")
         if folder:
             made.add(Path(folder) / ("wav2sem.pt" if "training.wav2sem" in stage else "last.pt"))
