@@ -56,7 +56,7 @@ class Dynamics:
     early_closure: float = 0.08
     # Pauses: the mouth stays a moment as it was, rests at least a while, and parts again to draw breath: in the
     # broadcast for nearly all of the pause, and half a second before the first word of a GRID sentence (``onset``).
-    linger: float = 0.05
+    linger: float = 0.03
     settle: float = 0.25
     prepare: float = 0.80
     onset: float = 0.45

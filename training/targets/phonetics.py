@@ -12,8 +12,9 @@ Sources
           tongue-only sounds (L N T D G K NG) leave the lips alone.
     [FB]  Fromkin 1964 and Abry, Boe 1986 on lip shapes: lip area ordered u < y < o < i < e < a; width least for w
           and u, largest for i; protrusion of sh like that of rounded vowels but with parted lips.
-    [GRID] level of the lip gaps (vowels 7-15 mm on a head 89 mm wide at the outer eye corners, alveolars about 8, at
-          rest 0-0.5) read off the curves of six GRID speakers and one broadcast speaker used for development.
+    [GRID] level of the lip gaps (vowels 7-15 mm on a head 89 mm wide at the outer eye corners, alveolars about 8, u at
+           its narrowest 1.3-2.9, at rest 0-0.5) read off the curves of six GRID speakers and one broadcast speaker used
+           for development.
 
 Orders are from the literature, the figures in millimetres are this project's.
 """
@@ -51,7 +52,7 @@ TARGETS: dict[str, Target] = {
     "IH": Target(5.0, 0.7, 9.5, 0.8, 0.00, 0.0, 0.30, 0.5),
     "IY": Target(4.5, 0.8, 8.0, 0.9, 0.00, 0.0, 0.60, 0.9),
     "UH": Target(4.5, 0.7, 7.0, 0.9, 0.60, 0.20, 0.00, 0.9),
-    "UW": Target(2.8, 0.8, 3.5, 1.3, 0.90, 0.25, 0.00, 1.3),
+    "UW": Target(2.8, 0.8, 2.5, 1.6, 0.90, 0.25, 0.00, 1.3),
     # lips shut; the jaw follows its neighbours, since it is free in b [KLL]
     "P": Target(3.5, 0.5, 0.0, 0.6, 0.0, 0.0, 0.0, 0.05),
     "B": Target(3.5, 0.5, 0.0, 0.6, 0.0, 0.0, 0.0, 0.05),
@@ -78,7 +79,7 @@ TARGETS: dict[str, Target] = {
     "ZH": Target(3.0, 1.8, 7.0, 1.0, 0.45, 0.40, 0.0, 1.2),
     "CH": Target(3.0, 1.6, 7.0, 0.9, 0.45, 0.35, 0.0, 1.1),
     "JH": Target(3.0, 1.6, 7.0, 0.9, 0.45, 0.35, 0.0, 1.1),
-    "R": Target(3.5, 0.5, 4.0, 0.9, 0.70, 0.25, 0.0, 1.0),
+    "R": Target(3.5, 0.5, 3.5, 0.9, 0.70, 0.25, 0.0, 1.0),
     "W": Target(2.2, 0.9, 1.0, 2.0, 1.00, 0.15, 0.0, 1.8),
     # rest: lips just apart, jaw just down
     "SIL": Target(0.5, 1.0, 0.4, 1.2, 0.0, 0.0, 0.0, 0.4),
