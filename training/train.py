@@ -141,7 +141,10 @@ def train(
     decay = [p for p in network.parameters() if p.ndim > 1]
     plain = [p for p in network.parameters() if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=1e-9, betas=(0.9, 0.98)
+        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
+        lr=1e-9,
+        betas=(0.9, 0.98),
+        fused=True,
     )
     step, before = 0, 0.0
     if (run / "last.pt").exists():

@@ -15,7 +15,7 @@ from training.decoder import FaceDecoder, alignment_mask, causal_bias, periodic_
 from training.features import LogMel, mel_filters  # noqa: E402
 from training.geometry import MEASURES, lip_geometry  # noqa: E402
 from training.losses import LipLoss  # noqa: E402
-from training.model import FaceFormer  # noqa: E402
+from training.model import FaceFormer, WideContext  # noqa: E402
 from training.wav2sem import Whitening, collapse_ratio, contrastive_loss, retrieval  # noqa: E402
 
 TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, period=5, dropout=0.0)
@@ -42,6 +42,17 @@ def test_bias_follows_the_paper() -> None:
 
 def test_alignment_allows_one_memory_frame() -> None:
     assert torch.equal(~alignment_mask(4), torch.eye(4, dtype=torch.bool))
+
+
+def test_training_computes_what_inference_does() -> None:
+    torch.manual_seed(1)
+    speech, mel = 0.1 * torch.randn(2, 8000), LogMel(40)
+    assert torch.allclose(mel.train()(speech), mel.eval()(speech), atol=1e-5)
+    wide = WideContext(16)
+    torch.nn.init.normal_(wide.across[-1].weight)
+    for frames in (30, 260):
+        features = torch.randn(2, frames, 16)
+        assert torch.allclose(wide.train()(features), wide.eval()(features), atol=1e-4)
 
 
 def random_decoder() -> FaceDecoder:
