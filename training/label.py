@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax
 from tqdm import tqdm
 
 from .config import FPS, PHONES
@@ -53,26 +53,38 @@ class PhoneModel:
         return cls(np.log(counts.sum(1) / counts.sum()), np.log(counts / counts.sum(1, keepdims=True)))
 
     def label(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Best path (T,) and the posterior (T,) of its phone in every frame, from the phone head's logits (T, P)."""
+        """Best path (T,) and the posterior (T,) of its phones, from the phone head's logits (T, P)."""
         seen = log_softmax(logits.astype(np.float64), axis=1) - PRIOR * self.prior
-        count = len(seen)
-        best, back = seen.copy(), np.zeros(seen.shape, int)
-        forward, backward = seen.copy(), np.zeros(seen.shape)
-        best[0] += self.prior
-        forward[0] += self.prior
-        for t in range(1, count):
-            ways = best[t - 1][:, None] + self.follow
+        path = self._best_path(seen)
+        return path, self._posteriors(seen)[np.arange(len(path)), path]
+
+    def _best_path(self, seen: np.ndarray) -> np.ndarray:
+        """Viterbi: the likeliest phones (T,)."""
+        best, back = seen[0] + self.prior, np.zeros(seen.shape, int)
+        for t in range(1, len(seen)):
+            ways = best[:, None] + self.follow
             back[t] = ways.argmax(0)
-            best[t] += ways.max(0)
-            forward[t] += logsumexp(forward[t - 1][:, None] + self.follow, axis=0)
-        for t in range(count - 2, -1, -1):
-            backward[t] = logsumexp(self.follow + (seen[t + 1] + backward[t + 1])[None], axis=1)
-        path = np.empty(count, int)
-        path[-1] = best[-1].argmax()
-        for t in range(count - 1, 0, -1):
+            best = ways.max(0) + seen[t]
+        path = np.empty(len(seen), int)
+        path[-1] = best.argmax()
+        for t in range(len(seen) - 1, 0, -1):
             path[t - 1] = back[t, path[t]]
-        posterior = np.exp(log_softmax(forward + backward, axis=1))
-        return path, posterior[np.arange(count), path]
+        return path
+
+    def _posteriors(self, seen: np.ndarray) -> np.ndarray:
+        """Forward-backward, every frame scaled to sum 1 (Rabiner 1989): probabilities (T, P)."""
+        follow, heard = np.exp(self.follow), np.exp(seen - seen.max(1, keepdims=True))
+        forward, backward = np.empty(seen.shape), np.ones(seen.shape)
+        state = np.exp(self.prior)
+        for t in range(len(seen)):
+            state = (state @ follow if t else state) * heard[t]
+            forward[t] = state = state / state.sum()
+        for t in range(len(seen) - 2, -1, -1):
+            state = follow @ (heard[t + 1] * backward[t + 1])
+            backward[t] = state / state.sum()
+        both = forward * backward
+        posteriors: np.ndarray = both / both.sum(1, keepdims=True)
+        return posteriors
 
 
 def segments(values: np.ndarray) -> Iterator[tuple[float, float, int]]:
@@ -108,10 +120,10 @@ def check(network: FaceFormer, model: PhoneModel, corpus: Corpus) -> dict[str, f
     for index in development_clips(corpus, 60)["real"]:
         clip = corpus.clips[index]
         logits, known = hear(network, clip), clip.phones >= 0
-        path, posterior = model.label(logits)
+        path, certainty = model.label(logits)
         heard.append((logits.argmax(1) == clip.phones)[known])
         right.append((path == clip.phones)[known])
-        sure.append((posterior >= SURE)[known])
+        sure.append((certainty >= SURE)[known])
     a, b, c = (np.concatenate(parts) for parts in (heard, right, sure))
     return {"heard": float(a.mean()), "path": float(b.mean()), "sure": float(b[c].mean()), "share": float(c.mean())}
 
@@ -131,8 +143,8 @@ def main() -> None:
     print("On aligned development speech:", {k: round(v, 3) for k, v in check(network, model, corpus).items()})
     lines, seconds = [], 0.0
     for clip in tqdm(unlabelled(corpus), "labelling", unit="clip", mininterval=5):
-        path, posterior = model.label(hear(network, clip))
-        sure = posterior >= SURE
+        path, certainty = model.label(hear(network, clip))
+        sure = certainty >= SURE
         if sure.mean() < MOSTLY:
             continue
         phones = [(round(start, 3), round(end, 3), PHONES[phone]) for start, end, phone in segments(path)]
