@@ -28,10 +28,10 @@ import torch
 from tqdm import tqdm
 
 from .config import SAMPLE_RATE, STYLES, profile
-from .controls import FIGURES, clip_figures
 from .evaluation.clips import EvalClip, EvalSet
 from .frozen import Heard, train_after
 from .geometry import MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
+from .losses import PRESSED
 from .metrics import seed_bootstrap
 from .model import FaceFormer
 from .packing import Corpus, load_corpus
@@ -48,6 +48,31 @@ JUDGED = {
 }
 """Row of the table: (which training, which vector when it is judged)."""
 EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the clips' curves
+
+FIGURES = ("lip_mm", "aperture_r", "shut_mm")
+
+
+@torch.no_grad()
+def clip_figures(
+    network: FaceFormer, corpus: Corpus, index: int, vector: np.ndarray, geometry: LipGeometry
+) -> tuple[float, float, float]:
+    """Figures of one clip in the neutral style, in the order of FIGURES.
+
+    Lip error: root mean square over lip vertices and frames (mm). Correlation of the opening. Mean opening beyond the
+    target's where that presses the lips together (mm; nan where it never does).
+    """
+    clip = corpus.clips[index]
+    assert clip.weights is not None
+    style = torch.eye(len(STYLES))[:1]
+    found = network(torch.tensor(clip.speech())[None], style, torch.tensor(vector)[None]).weights[-1][0].clamp(0, 1)
+    error = found.numpy() - clip.weights[0].astype(np.float32)
+    opening = geometry.measures[:, MEASURES.index("aperture")]
+    shut = clip.weights[0].astype(np.float32) @ opening < PRESSED
+    return (
+        float(np.sqrt(np.square(error @ geometry.lip_factor).sum(1).mean())),
+        float(np.corrcoef(found.numpy() @ opening, clip.weights[0].astype(np.float32) @ opening)[0, 1]),
+        float(np.maximum(error[shut] @ opening, 0).mean()) if shut.any() else float("nan"),
+    )
 
 
 @dataclass(frozen=True)
