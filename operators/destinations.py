@@ -136,6 +136,13 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     slot = data.action_slot
     if ids.MARK in action and action.get(ids.GUEST, slot.handle) != slot.handle:
         raise LipSyncError(f"“{action.name}” holds the lip sync of another head; give this head an action of its own.")
+    try:
+        animation.stored_curves(action)
+    except DamagedData as error:
+        raise LipSyncError(
+            f"What “{action.name}” remembers of its last lip sync is damaged, so keys that you edited cannot be told "
+            "from it; bake into a new action instead, this one stays as it is."
+        ) from error
     _remember(action, slot, undo)
     if ids.MARK not in action:
         action[ids.GUEST] = slot.handle

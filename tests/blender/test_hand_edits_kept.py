@@ -251,6 +251,20 @@ def test_damaged_data_stop_nobody(puppet: bpy.types.Object, settings: Any) -> No
     assert animation.hand_edits(bake_of(puppet)) == {}
 
 
+def test_a_slot_with_damaged_data_stays_as_it_is(puppet: bpy.types.Object, settings: Any) -> None:
+    bake, before = bake_of(puppet), keys_of(puppet)
+    del bake.action[ids.WRITTEN]
+    bake.action[ids.WRITTEN] = b"\x00nonsense"
+    settings.destination = "SLOT"
+    with pytest.raises(RuntimeError, match="bake into a new action instead"):
+        generate()
+    assert puppet.data.shape_keys.animation_data.action == bake.action
+    assert str(keys_of(puppet)) == str(before)
+    settings.destination = "ACTION"
+    generate()
+    assert puppet.data.shape_keys.animation_data.action != bake.action
+
+
 def test_the_panel_counts_edits(puppet: bpy.types.Object) -> None:
     from wav2sem_lipsync.operators import hand_edits as buttons
 
