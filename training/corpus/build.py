@@ -7,9 +7,15 @@ fair sample of it: training may begin while the rest is being made.
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections import Counter
+from collections import Counter, deque
+from collections.abc import Callable, Generator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TextIO
 
@@ -118,32 +124,81 @@ def _make_speech(
     """Clips `prefix`-000000, … until there are `hours` of them; clip i is drawn from the random stream (*stream, i)."""
     mine = [c for c in done if c.id.startswith(f"{prefix}-")]
     seconds = sum(c.seconds for c in mine)
-    index = max((int(c.id.rsplit("-", 1)[1]) for c in mine), default=-1) + 1
-    shares = np.array([v.share for v in voices])
+    first = max((int(c.id.rsplit("-", 1)[1]) for c in mine), default=-1) + 1
     rejected: Counter[str] = Counter()
     made = tried = 0
     wanted = hours * 3600
-    with tqdm(total=round(wanted), initial=round(seconds), desc=f"{prefix} speech", unit="s") as bar:
-        while seconds < wanted:
-            rng = np.random.default_rng([*stream, index])
-            voice = voices[int(rng.choice(len(voices), p=shares / shares.sum()))]
+    if seconds >= wanted:
+        return
+    speak = partial(_speak_number, cache, prefix, texts, voices, stream)
+    with (
+        tqdm(total=round(wanted), initial=round(seconds), desc=f"{prefix} speech", unit="s") as bar,
+        closing(_in_order(speak, first)) as outcomes,
+    ):
+        for clip, problem in outcomes:
             tried += 1
-            try:
-                clip = _speak(cache, f"{prefix}-{index:06d}", voice, texts.draw(voice.language, index, rng), rng)
-            except (ValueError, subprocess.SubprocessError, soundfile.LibsndfileError, FileNotFoundError) as problem:
-                rejected[f"{voice.engine}: {type(problem).__name__}"] += 1
+            if clip is None:
+                rejected[problem] += 1
                 if tried >= 50 and made < tried / 4:
                     raise OSError(
                         f"Most sentences fail ({rejected.most_common(3)}); run training/corpus/setup_engines.sh."
-                    ) from problem
-            else:
-                _add(out, clip)
-                made += 1
-                seconds += clip.seconds
-                bar.update(clip.seconds)
-            index += 1
+                    )
+                continue
+            _add(out, clip)
+            made += 1
+            seconds += clip.seconds
+            bar.update(clip.seconds)
+            if seconds >= wanted:
+                break
     if rejected:
         print(f"{tried - made} of {tried} sentences were dropped:", dict(rejected))
+
+
+Outcome = tuple[Clip | None, str]
+
+
+def _in_order(speak: Callable[[int], Outcome], first: int) -> Generator[Outcome, None, None]:
+    """`speak(first)`, `speak(first + 1)`, … in this order, worked out by one process per core.
+
+    What was worked out ahead when nobody asks any more is thrown away; a later run makes the same again.
+    """
+    workers = os.cpu_count() or 1
+    with ProcessPoolExecutor(workers, get_context("fork"), _keep, (speak,)) as pool:  # forked: texts are not sent
+        ahead = deque(pool.submit(_kept, number) for number in range(first, first + 4 * workers))
+        number = first + len(ahead)
+        try:
+            while True:
+                yield ahead.popleft().result()
+                ahead.append(pool.submit(_kept, number))
+                number += 1
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_speak_kept: Callable[[int], Outcome]
+
+
+def _keep(speak: Callable[[int], Outcome]) -> None:
+    global _speak_kept
+    _speak_kept = speak
+
+
+def _kept(number: int) -> Outcome:
+    return _speak_kept(number)
+
+
+def _speak_number(
+    cache: Path, prefix: str, texts: Texts, voices: list[Voice], stream: list[int], number: int
+) -> Outcome:  # fmt: skip
+    """Clip `number` of a stream, or None and what was wrong with it."""
+    rng = np.random.default_rng([*stream, number])
+    shares = np.array([v.share for v in voices])
+    voice = voices[int(rng.choice(len(voices), p=shares / shares.sum()))]
+    try:
+        text = texts.draw(voice.language, number, rng)
+        return _speak(cache, f"{prefix}-{number:06d}", voice, text, rng), ""
+    except (ValueError, subprocess.SubprocessError, soundfile.LibsndfileError, FileNotFoundError) as problem:
+        return None, f"{voice.engine}: {type(problem).__name__}"
 
 
 def _speak(cache: Path, name: str, voice: Voice, text: str, rng: np.random.Generator) -> Clip:

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections.abc import Callable
 from functools import lru_cache
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 import soxr
@@ -17,7 +21,7 @@ import soxr
 from .clips import SAMPLE_RATE
 from .phones import VOICELESS_STOPS, Phone, from_ipa
 
-_RETRIEVAL, _PHONEME_EVENTS, _IPA_EVENTS = 1, 1, 2
+_SYNCHRONOUS, _PHONEME_EVENTS, _IPA_EVENTS = 2, 1, 2
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _UTF8, _PHONEME_EVENT, _LIST_END = 1, 7, 0
 _SHORTEST_PAUSE = 0.06  # s
@@ -45,7 +49,7 @@ class _Espeak:
 
     def __init__(self) -> None:
         self.library = ctypes.CDLL("libespeak-ng.so.1")
-        self.sample_rate = self.library.espeak_Initialize(_RETRIEVAL, 500, None, _PHONEME_EVENTS | _IPA_EVENTS)
+        self.sample_rate = self.library.espeak_Initialize(_SYNCHRONOUS, 500, None, _PHONEME_EVENTS | _IPA_EVENTS)
         if self.sample_rate <= 0:
             raise OSError("espeak-ng did not start; run training/corpus/setup_engines.sh.")
         self.blocks: list[np.ndarray] = []
@@ -69,6 +73,47 @@ class _Espeak:
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}; 'espeak-ng --voices' lists them.")
 
+    def speak(self, voice: str, text: str, settings: dict[int, int]) -> tuple[np.ndarray, list[tuple[int, str]]]:
+        """Samples (N,) float32 and phonemes with their first samples; the next text is spoken a little differently."""
+        self.set_voice(voice)
+        for parameter, value in settings.items():
+            self.library.espeak_SetParameter(parameter, value, 0)
+        data = text.encode()
+        self.library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
+        self.library.espeak_Synchronize()
+        if not self.blocks:
+            raise ValueError("espeak-ng made no sound.")
+        return np.concatenate(self.blocks).astype(np.float32) / 32768, self.events
+
+
+def _in_a_fork(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` in a copy of this process.
+
+    What espeak-ng says depends by fractions of a millisecond on what it said before: a copy that has never spoken says
+    the same every time, whatever was made before, and takes nobody along when it crashes.
+    """
+    context = get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sending, function, arguments))
+    child.start()
+    sending.close()
+    try:
+        answer = receiving.recv()
+    except EOFError as error:
+        raise ValueError("espeak-ng crashed on this text.") from error
+    finally:
+        child.join()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _answer(sending: Connection, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        sending.send(function(*arguments))
+    except ValueError as error:
+        sending.send(error)
+
 
 @lru_cache(maxsize=1)
 def _espeak() -> _Espeak:
@@ -82,19 +127,9 @@ def synthesise(voice: str, text: str, rate: float, pitch: float, liveliness: flo
     0..1 is the pitch range.
     """
     engine = _espeak()
-    engine.set_voice(voice)
-    engine.blocks.clear()
-    engine.events.clear()
-    settings = (_RATE, 165 * rate), (_PITCH, np.clip(50 * pitch, 0, 99)), (_RANGE, 100 * liveliness)
-    for parameter, value in settings:
-        engine.library.espeak_SetParameter(parameter, int(value), 0)
-    data = text.encode()
-    engine.library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
-    engine.library.espeak_Synchronize()
-    if not engine.blocks:
-        raise ValueError("espeak-ng made no sound.")
-    samples = np.concatenate(engine.blocks).astype(np.float32) / 32768
-    marks = [(position / engine.sample_rate, name) for position, name in engine.events]
+    settings = {_RATE: int(165 * rate), _PITCH: int(np.clip(50 * pitch, 0, 99)), _RANGE: int(100 * liveliness)}
+    samples, events = _in_a_fork(engine.speak, voice, text, settings)
+    marks = [(position / engine.sample_rate, name) for position, name in events]
     marks.append((len(samples) / engine.sample_rate, ""))
     if any("(" in name for _, name in marks):
         raise ValueError("espeak-ng fell back on another language for a part of the text.")
