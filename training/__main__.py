@@ -31,6 +31,7 @@ class Minutes:
 
 MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(32.0, 7.0, 45.0), "full": Minutes(60.0, 20.0, 120.0)}
 GAIN = 1.15  # see export.amplify
+ADVANCE = 1  # frames; see model.MemoryGraph
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:
@@ -57,7 +58,7 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
         steps.append(["-m", "training.label", str(runs / "lips" / "last.pt"), labels[1], *where])
         steps.append([*train, "--folder", str(runs / last), *go_on, *sentences, *labels])
     package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
-    return [*steps, [*package, "--gain", str(GAIN), *sentences]]
+    return [*steps, [*package, "--gain", str(GAIN), "--advance", str(ADVANCE), *sentences]]
 
 
 def main() -> int:
