@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,24 @@ def build(config: Config, corpus: Corpus, initial: Path | None) -> FaceFormer:
     return network
 
 
+@dataclass
+class Best:
+    """The averaged network with the highest figure on development clips so far, and how long ago that was."""
+
+    figure: float = -math.inf
+    step: int = 0
+    average: dict[str, Tensor] | None = None
+    since: int = 0  # evaluations
+
+    def offer(self, figure: float, step: int, average: nn.Module) -> None:
+        """Keep a copy of `average` if it is better than all before."""
+        if figure > self.figure:
+            state = {name: value.clone() for name, value in average.state_dict().items()}
+            self.figure, self.step, self.average, self.since = figure, step, state, 0
+        else:
+            self.since += 1
+
+
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint whole or not at all."""
     torch.save(state, path.with_suffix(".part"))
@@ -128,11 +147,13 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 def train(
     config: Config, corpus: Corpus, run: Path, semantics: np.ndarray | None = None, initial: Path | None = None,
-    processes: int = 0, every: float = 3.0,
+    processes: int = 0, every: float = 3.0, patience: int = 0,
 ) -> FaceFormer:  # fmt: skip
     """Train until the schedule ends, resuming from run/last.pt; evaluate and save every `every` minutes.
 
-    Returns the averaged network. Reproducible by config.seed when config.steps is given.
+    Stops early when `patience` (0: never) evaluations in a row were no better, by the mean correlation of the opening
+    on development clips of the corpus, which are none of those that the report is about. Returns the best averaged
+    network. Reproducible by config.seed when config.steps is given.
     """
     run.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
@@ -146,13 +167,14 @@ def train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    step, before = 0, 0.0
+    step, before, best = 0, 0.0, Best()
     if (run / "last.pt").exists():
         state = torch.load(run / "last.pt", weights_only=True)
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step, before = state["step"], state["elapsed"]
+        best = Best(**state.get("best", {}))
     network, optimiser = accelerator.prepare(network, optimiser)
     losses = LipLoss(lip_geometry(corpus.names), config.phone_weight, config.closure_weight).to(accelerator.device)
     filters = warped_filters(config.bands).to(accelerator.device)
@@ -169,11 +191,15 @@ def train(
             "minutes": round(elapsed / 60, 2),
             "hours_heard": round(heard / 3600, 2),
         }
+        openings = []
         for name, clips in watched.items():
             found = evaluate(average, corpus, clips, semantics)
             figures |= {f"{name}/{key}": round(value, 4) for key, value in found.items()}
+            openings.append(found["aperture_r"])
             for key, value in found.items():
                 writer.add_scalar(f"{name}/{key}", value, step)
+        if openings:
+            best.offer(float(np.mean(openings)), step, average)
         tqdm.write(json.dumps(figures))
         with (run / "log.jsonl").open("a") as log:
             log.write(json.dumps(figures) + "\n")
@@ -181,14 +207,16 @@ def train(
         save(run / "last.pt", {
             "config": config.to_dict(), "names": list(corpus.names), "network": plain_network.state_dict(),
             "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed,
+            "best": vars(best),
         })  # fmt: skip
 
     network.train()
     for batch in loader(stream, processes):
-        # One process' clock is everybody's, or they would not stop at the same step.
-        elapsed = float(broadcast(torch.tensor(before + time.monotonic() - started)))
+        # One process' clock and judgement are everybody's, or they would not stop at the same step.
+        stale = float(0 < patience <= best.since)
+        elapsed, enough = broadcast(torch.tensor([before + time.monotonic() - started, stale])).tolist()
         progress = step / config.steps if config.steps else elapsed / (config.minutes * 60)
-        if progress >= 1:
+        if progress >= 1 or enough:
             break
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(progress, config)
@@ -216,6 +244,11 @@ def train(
             saved = time.monotonic()
     if accelerator.is_main_process:
         report(before + time.monotonic() - started)
+        if best.average is not None and best.step != step:
+            tqdm.write(f"The network of step {best.step} was better ({best.figure:.4f}) and is the one that is kept.")
+            average.load_state_dict(best.average)
+            state = torch.load(run / "last.pt", weights_only=True)
+            save(run / "last.pt", state | {"average": best.average})
     writer.close()
     return average
 
@@ -243,6 +276,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=float, default=3.0, help="minutes between evaluations")
+    parser.add_argument("--patience", type=int, default=0, help="evaluations without progress that end the training")
     for field in (
         "minutes",
         "rate",
@@ -259,8 +293,8 @@ def main() -> None:
         parser.add_argument(f"--{field}", type=int)
     parser.add_argument("--front-end", choices=("mel", "wave"))
     given = vars(parser.parse_args())
-    plumbing = ("profile", "folder", "cache", "real", "wav2sem", "labels", "initial", "processes", "threads", "every")
-    options = {key: given.pop(key) for key in plumbing}
+    plumbing = "profile folder cache real wav2sem labels initial processes threads every patience"
+    options = {key: given.pop(key) for key in plumbing.split()}
     if options["wav2sem"] is None:
         given["semantic"] = 0
     config = profile(options["profile"], **given)
@@ -270,7 +304,8 @@ def main() -> None:
         semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
     if options["labels"]:
         corpus = with_labels(corpus, options["labels"])
-    train(config, corpus, options["folder"], semantics, options["initial"], options["processes"], options["every"])
+    pace = {name: options[name] for name in ("processes", "every", "patience")}
+    train(config, corpus, options["folder"], semantics, options["initial"], **pace)
 
 
 if __name__ == "__main__":

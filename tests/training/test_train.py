@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The training loop: it goes on where it stopped, it stops when nothing improves, and it keeps the best network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training.config import Config  # noqa: E402
+from training.packing import Clip, Corpus, faces_of  # noqa: E402
+from training.targets import NAMES  # noqa: E402
+from training.train import Best, load_network, train  # noqa: E402
+
+TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, batch=2, crop=1.0, rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    """Six clips of noise whose mouths open and shut."""
+    random, clips = np.random.default_rng(0), []
+    phones = [(0.0, 0.3, "SIL"), (0.3, 0.6, "AA"), (0.6, 0.7, "B"), (0.7, 1.3, "AE"), (1.3, 1.6, "SIL")]
+    for number in range(6):
+        about = {"id": str(number), "source": "real:x" if number % 2 else "synthetic:x", "text": "", "language": "en"}
+        about["split"] = "dev" if number > 3 else "train"
+        sound = (random.normal(0, 0.05, 80 * 320) * 32768).astype(np.int16)
+        clips.append(Clip(about, sound, np.zeros(80, np.int8), faces_of(str(number), phones, 80), 1))
+    return Corpus(clips, tuple(NAMES), "key")
+
+
+def steps(run: Path) -> list[int]:
+    """At which steps the network was evaluated."""
+    return [json.loads(line)["step"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_training_goes_on_where_it_stopped(corpus: Corpus, tmp_path: Path) -> None:
+    train(Config(**TINY.to_dict() | {"steps": 3}), corpus, tmp_path)
+    assert steps(tmp_path) == [3]
+    train(Config(**TINY.to_dict() | {"steps": 5}), corpus, tmp_path)
+    assert steps(tmp_path) == [3, 5]
+    network, names = load_network(tmp_path / "last.pt")
+    assert names == tuple(NAMES) and network.config.hidden == 32
+
+
+def test_training_stops_when_nothing_improves(corpus: Corpus, tmp_path: Path) -> None:
+    train(Config(**TINY.to_dict() | {"steps": 50, "rate": 0.0}), corpus, tmp_path, every=0.0, patience=2)
+    assert steps(tmp_path) == [1, 2, 2]
+
+
+def test_the_best_network_is_kept() -> None:
+    best, layer = Best(), torch.nn.Linear(1, 1)
+    for step, (value, figure) in enumerate(((1.0, 0.5), (2.0, 0.8), (3.0, 0.7), (4.0, float("nan")))):
+        torch.nn.init.constant_(layer.weight, value)
+        best.offer(figure, step, layer)
+    assert (best.figure, best.step, best.since) == (0.8, 1, 2)
+    assert best.average is not None and best.average["weight"].item() == 2.0
