@@ -41,7 +41,7 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "training.train"]
     train = [*launch, "--profile", profile, "--threads", "1", "--closure-weight", "1.5"]
     where = ["--cache", str(cache), "--real", str(speech / "real")]
-    train += where
+    train += [*where, "--patience", "10"]
     sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if time.wav2sem else []
     last = "sentences" if time.wav2sem else "lips"
     steps = [
