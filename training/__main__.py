@@ -31,7 +31,7 @@ class Minutes:
 
 MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(32.0, 7.0, 45.0), "full": Minutes(60.0, 20.0, 120.0)}
 GAIN = 1.15  # see export.amplify
-ADVANCE = 1  # frames; see model.MemoryGraph
+ADVANCE = 10  # ms; see model.MemoryGraph
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:

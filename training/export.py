@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--blend", type=Path, help="checkpoint of another stage of the same run to average with")
     parser.add_argument("--share", type=float, default=0.5, help="of the blended checkpoint in the average")
     parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
-    parser.add_argument("--advance", type=int, default=0, help="frames of 20 ms by which the lips are shown earlier")
+    parser.add_argument("--advance", type=int, default=0, help="milliseconds by which the lips are shown earlier")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
     options = parser.parse_args()
     network, names = load_network(options.checkpoint)

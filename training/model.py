@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from .config import FPS, PHONES, STYLES, Config
+from .config import FPS, PHONES, SAMPLE_RATE, STYLES, Config
 from .decoder import FaceDecoder
 from .encoder import SpeechEncoder
 
@@ -103,20 +104,19 @@ class FaceFormer(nn.Module):
 class MemoryGraph(nn.Module):
     """What model.onnx computes: speech (1, N) and, with Wav2Sem, semantic (1, S) -> memory (1, T, d).
 
-    `advance` shows every frame that many frames (20 ms) early. A network that minimises squared error follows the
-    rules' lips a little late, because an opening is sure only when it is heard; the delay is measured and taken out.
+    `advance` shows every frame that many milliseconds early, by hearing that much ahead: how far lips lead the sound
+    differs from one set of recordings to the next.
     """
 
     def __init__(self, network: FaceFormer, advance: int = 0) -> None:
         super().__init__()
-        self.network, self.advance = network, advance
+        self.network, self.ahead = network, advance * SAMPLE_RATE // 1000
 
     def forward(self, speech: Tensor, semantic: Tensor | None = None) -> Tensor:
         """The decoder's cross-attention sees exactly this."""
-        memory = self.network.encode(speech, semantic)[1]
-        if self.advance:
-            memory = torch.cat([memory[:, self.advance :], memory[:, -1:].expand(-1, self.advance, -1)], 1)
-        return memory
+        if self.ahead:
+            speech = functional.pad(speech[:, self.ahead :], (0, self.ahead))
+        return self.network.encode(speech, semantic)[1]
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -17,7 +17,7 @@ from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
 from training.export import amplify, blend, check_storage, export_package, parity  # noqa: E402
-from training.model import FaceFormer  # noqa: E402
+from training.model import FaceFormer, MemoryGraph  # noqa: E402
 
 NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthPressLeft", "mouthPressRight")
 
@@ -40,6 +40,15 @@ def test_package_equals_the_network(tmp_path: Path, semantic: int) -> None:
     assert parity(network, wav2sem, tmp_path) < 1e-4
     motion = LipSyncModel.load(tmp_path).run(Speech(np.zeros(16000, np.float32)))
     assert motion.weights.shape == (50, len(NAMES))
+
+
+def test_lips_may_come_earlier(tmp_path: Path) -> None:
+    network, _ = networks(0)
+    export_package(network, NAMES, None, tmp_path, "0.0.1", half=False, advance=20)
+    assert parity(network, None, tmp_path, 20) < 1e-4
+    speech = 0.1 * torch.randn(1, 16000)
+    later = torch.cat([speech[:, 320:], torch.zeros(1, 320)], 1)
+    assert torch.equal(MemoryGraph(network, 20)(speech), MemoryGraph(network)(later))
 
 
 def test_half_precision_moves_little_and_saves_space(tmp_path: Path) -> None:
