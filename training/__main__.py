@@ -29,7 +29,7 @@ class Minutes:
     sentences: float
 
 
-MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(32.0, 7.0, 45.0), "full": Minutes(60.0, 20.0, 120.0)}
+MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(45.0, 8.0, 85.0), "full": Minutes(60.0, 20.0, 120.0)}
 GAIN = 1.15  # see export.amplify
 ADVANCE = 10  # ms; see model.MemoryGraph
 
