@@ -198,8 +198,8 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
     closure = _closure(data["closure"], names, vertices) if data.get("closure") is not None else None
     if closure is None and data.get("closure") is not None:
         raise fail("has no usable “closure”")
-    steadiness = _steadiness(data["steadiness"]) if data.get("steadiness") is not None else None
-    if data.get("steadiness") is not None and (steadiness is None or closure is None):
+    steadiness = _steadiness(data["steadiness"]) if closure and data.get("steadiness") is not None else None
+    if steadiness is None and data.get("steadiness") is not None:
         raise fail("has no usable “steadiness”")
     return ModelPackage(
         folder=folder,

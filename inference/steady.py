@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_ENDS = 3.0  # standard deviations after which a Gaussian is over
+from .curves import gaussian_smooth
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,6 @@ class Steadiness:
         change = around.max(axis=1) - around.min(axis=1)
         part = np.clip((self.moving - change) / (self.moving - self.still), 0.0, 1.0)
         width = self.smoothing * fps
-        part = _smooth(part[:, None], width)
-        steady: np.ndarray = weights + (part * (_smooth(weights, width) - weights)).astype(weights.dtype)
+        part = gaussian_smooth(part[:, None], width)
+        steady: np.ndarray = weights + part * (gaussian_smooth(weights, width) - weights)
         return steady
-
-
-def _smooth(curves: np.ndarray, width: float) -> np.ndarray:
-    """Each column of (T, K) through a Gaussian of `width` frames; the ends are held."""
-    reach = int(np.ceil(_ENDS * width))
-    kernel = np.exp(-0.5 * np.square(np.arange(-reach, reach + 1) / width))
-    kernel /= kernel.sum()
-    padded = np.pad(curves, ((reach, reach), (0, 0)), mode="edge")
-    return np.stack([np.convolve(column, kernel, mode="valid") for column in padded.T], axis=1)

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from .config import SAMPLE_RATE, STYLES, profile
 from .evaluation.clips import EvalClip, EvalSet
 from .frozen import Heard, train_after
-from .geometry import MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
+from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
 from .losses import PRESSED
 from .metrics import seed_bootstrap
 from .model import FaceFormer
@@ -47,8 +47,6 @@ JUDGED = {
     "true text's": ("text", "text"),
 }
 """Row of the table: (which training, which vector when it is judged)."""
-EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the clips' curves
-
 FIGURES = ("lip_mm", "aperture_r", "shut_mm")
 
 
@@ -65,12 +63,11 @@ def clip_figures(
     assert clip.weights is not None
     style = torch.eye(len(STYLES))[:1]
     found = network(torch.tensor(clip.speech())[None], style, torch.tensor(vector)[None]).weights[-1][0].clamp(0, 1)
-    error = found.numpy() - clip.weights[0].astype(np.float32)
-    opening = geometry.measures[:, MEASURES.index("aperture")]
-    shut = clip.weights[0].astype(np.float32) @ opening < PRESSED
+    target, opening = clip.weights[0].astype(np.float32), geometry.measures[:, MEASURES.index("aperture")]
+    error, shut = found.numpy() - target, target @ opening < PRESSED
     return (
         float(np.sqrt(np.square(error @ geometry.lip_factor).sum(1).mean())),
-        float(np.corrcoef(found.numpy() @ opening, clip.weights[0].astype(np.float32) @ opening)[0, 1]),
+        float(np.corrcoef(found.numpy() @ opening, target @ opening)[0, 1]),
         float(np.maximum(error[shut] @ opening, 0).mean()) if shut.any() else float("nan"),
     )
 

@@ -17,6 +17,7 @@ from inference import arkit_basis
 INNER_PAIRS = ((3531, 3504), (2786, 2938), (1669, 1849))
 CORNERS = (2819, 1702)
 NEUTRAL_GAP = 1.84  # mm between the inner lips of the neutral face, mean of the pairs
+EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the development clips' curves
 MEASURES = ("aperture", "width", "protrusion_upper", "protrusion_lower", "jaw")
 
 

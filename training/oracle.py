@@ -18,7 +18,7 @@ from inference import read_speech
 from .corpus.align import align
 from .corpus.phones import Phone, tidy
 from .evaluation.clips import load_scorer
-from .geometry import NEUTRAL_GAP, lip_geometry
+from .geometry import EYES, NEUTRAL_GAP, lip_geometry
 from .targets import NAMES, render
 
 # GRID's file names spell its six-word commands; the address of 15 June 2010 is in the public domain.
@@ -34,7 +34,7 @@ WORDS = {
     "miles off the coast of louisiana eleven workers lost their lives seventeen others",
 }
 COLUMNS = ("r_ap", "r_sp", "r_w", "lag", "r_lag", "amp", "ampw", "n_close", "rec", "prec")
-NEUTRAL_WIDTH, EYES = 52.47, 89.06  # mm on the FLAME template, the last between outer eye corners
+NEUTRAL_WIDTH = 52.47  # mm on the FLAME template
 
 
 def phones_of(speech: np.ndarray, text: str) -> list[Phone]:

@@ -75,8 +75,13 @@ def frame_phones(phones: list[list[Any]] | None, frames: int) -> np.ndarray:
     """Phone classes int8 (frames,) at times i/50 s; silence outside the alignment, NO_PHONE without one."""
     labels = np.full(frames, NO_PHONE if phones is None else 0, np.int8)
     for start, end, phone in phones or ():
-        labels[int(np.ceil(start * FPS)) : int(np.ceil(end * FPS))] = PHONES.index(phone) if phone in PHONES else 0
+        labels[_frames_of(start, end)] = PHONES.index(phone) if phone in PHONES else 0
     return labels
+
+
+def _frames_of(start: float, end: float) -> slice:
+    """The frames whose times lie from `start` on and before `end` (s)."""
+    return slice(int(np.ceil(start * FPS)), int(np.ceil(end * FPS)))
 
 
 def second_style(identity: str) -> int:
@@ -104,7 +109,7 @@ def with_labels(corpus: Corpus, path: str | Path) -> Corpus:
         if label is not None and clip.weights is None:
             phones = frame_phones(label["phones"], clip.frames)
             for start, end in label["doubtful"]:
-                phones[int(np.ceil(start * FPS)) : int(np.ceil(end * FPS))] = NO_PHONE
+                phones[_frames_of(start, end)] = NO_PHONE
             clip = replace(clip, phones=phones, weights=faces_of(clip.about["id"], label["phones"], clip.frames))
         clips.append(clip)
     return replace(corpus, clips=clips)

@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TextIO
@@ -164,13 +165,12 @@ def _in_order(speak: Callable[[int], Outcome], first: int) -> Generator[Outcome,
     """
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("fork"), _keep, (speak,)) as pool:  # forked: texts are not sent
-        ahead = deque(pool.submit(_kept, number) for number in range(first, first + 4 * workers))
-        number = first + len(ahead)
+        numbers = count(first)
+        ahead = deque(pool.submit(_kept, number) for number in islice(numbers, 4 * workers))
         try:
             while True:
                 yield ahead.popleft().result()
-                ahead.append(pool.submit(_kept, number))
-                number += 1
+                ahead.append(pool.submit(_kept, next(numbers)))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 

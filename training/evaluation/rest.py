@@ -14,11 +14,10 @@ from inference.windows import OVERLAP, frame_loudness, plan_windows
 from .. import augment
 from ..closures import lip_gap, opening_slope
 from ..config import SAMPLE_RATE
-from ..geometry import INNER_PAIRS
+from ..geometry import EYES, INNER_PAIRS
 from .clips import EvalSet
 
 LARGEST_OPENING, LARGEST_SPEED = 1.0, 5.0  # mm above the neutral face, mm/s: what counts as rest
-EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the clips' curves
 STILL, AROUND = (
     1.0,
     0.2,
