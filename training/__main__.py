@@ -3,7 +3,7 @@
 
 Every stage is a command of its own, resumes where it stopped, and costs nothing when it is done: run the same line
 again after an interruption. The network learns to hear phones and to move lips first; Wav2Sem starts from its lower
-layers, and the sentence vector joins in the last stage.
+layers, and the sentence vector joins in the last stage, in which the network grows deeper too.
 """
 
 from __future__ import annotations
@@ -21,42 +21,48 @@ from .config import PROFILES
 
 
 @dataclass(frozen=True)
-class Minutes:
-    """Wall-clock minutes of the three trainings; a small profile learns no sentences."""
+class Plan:
+    """Wall-clock minutes of the three trainings (small learns no sentences), and layers of the last network."""
 
     lips: float
     wav2sem: float
     sentences: float
+    layers: int
 
 
-MINUTES = {"small": Minutes(2.0, 0.0, 0.0), "cpu": Minutes(45.0, 8.0, 85.0), "full": Minutes(60.0, 20.0, 120.0)}
+PLANS = {
+    "small": Plan(2.0, 0.0, 0.0, 2),
+    "cpu": Plan(45.0, 8.0, 85.0, 6),
+    "full": Plan(60.0, 20.0, 120.0, 8),
+}
 GAIN = 1.15  # see export.amplify
 ADVANCE = 10  # ms; see model.MemoryGraph
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:
     """The commands, as arguments of this interpreter."""
-    time = MINUTES[profile]
+    plan = PLANS[profile]
     processes = torch.cuda.device_count() or os.cpu_count() or 1
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "training.train"]
     train = [*launch, "--profile", profile, "--threads", "1", "--closure-weight", "1.5"]
     where = ["--cache", str(cache), "--real", str(speech / "real")]
     train += [*where, "--patience", "10"]
-    sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if time.wav2sem else []
-    last = "sentences" if time.wav2sem else "lips"
+    sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if plan.wav2sem else []
+    last = "sentences" if plan.wav2sem else "lips"
     steps = [
         ["-m", "training.corpus", "--profile", profile, "--cache", str(cache), "--speech", str(speech)],
-        [*train, "--folder", str(runs / "lips"), "--minutes", str(time.lips)],
+        [*train, "--folder", str(runs / "lips"), "--minutes", str(plan.lips)],
     ]
-    if time.wav2sem:
-        listen = [*where, "--minutes", str(time.wav2sem)]
+    if plan.wav2sem:
+        listen = [*where, "--minutes", str(plan.wav2sem)]
         if not (runs / "wav2sem" / "wav2sem.pt").exists():
             initial = ["--initial", str(runs / "lips" / "last.pt")]
             steps.append(["-m", "training.wav2sem", *initial, "--folder", str(runs / "wav2sem"), *listen])
-        go_on = ["--initial", str(runs / "lips" / "last.pt"), "--minutes", str(time.sentences), "--rate", "5e-4"]
+        go_on = ["--initial", str(runs / "lips" / "last.pt"), "--minutes", str(plan.sentences), "--rate", "5e-4"]
         labels = ["--labels", str(runs / "labels.jsonl")]
         steps.append(["-m", "training.label", str(runs / "lips" / "last.pt"), labels[1], *where])
-        steps.append([*train, "--folder", str(runs / last), *go_on, *sentences, *labels])
+        deeper = ["--layers", str(plan.layers)]
+        steps.append([*train, "--folder", str(runs / last), *go_on, *deeper, *sentences, *labels])
     package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
     return [*steps, [*package, "--gain", str(GAIN), "--advance", str(ADVANCE), *sentences]]
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import fft
 
@@ -68,24 +70,30 @@ def breath(random: np.random.Generator, count: int) -> np.ndarray:
 
 def unit_power(sound: np.ndarray) -> np.ndarray:
     """Scaled to mean square 1, float32; silence stays silence."""
-    return (sound / np.sqrt(np.mean(np.square(sound)) + 1e-12)).astype(np.float32)
+    return (sound / np.sqrt(np.mean(np.square(sound, dtype=np.float32)) + 1e-12)).astype(np.float32)
 
 
 class NoiseBank:
-    """Half a minute of each noise, made once; slices of it cost nothing. Babble is made from the corpus' speech."""
+    """Half a minute of each noise, made once; slices of it cost nothing.
 
-    def __init__(self, random: np.random.Generator, voices: list[np.ndarray], seconds: float = 24.0) -> None:
+    Babble is made anew from `voices` each time: in days of training a network learns any fixed mixture by heart.
+    """
+
+    def __init__(self, random: np.random.Generator, voices: Sequence[np.ndarray], seconds: float = 24.0) -> None:
         count = int(seconds * SAMPLE_RATE)
         self.still = [coloured_noise(random, count, slope) for slope in (0.0, 0.5, 1.0, 1.5, 2.0)]
         self.still += [hum(random, count) for _ in range(4)]
         self.lively = [music(random, count) for _ in range(6)] + [clicks(random, count) for _ in range(2)]
         self.lively += [breath(random, count) for _ in range(3)]
-        self.babble = []
-        for _ in range(8 if len(voices) > 8 else 0):
-            mix = np.zeros(count, np.float32)
-            for voice in random.choice(len(voices), random.integers(4, 9)):
-                mix += np.resize(unit_power(voices[voice]), count)
-            self.babble.append(unit_power(mix))
+        self.voices = voices
+
+    def babble(self, random: np.random.Generator, count: int) -> np.ndarray:
+        """`count` samples of three to eight of the voices at once, unit power."""
+        mix = np.zeros(count, np.float32)
+        for voice in random.choice(len(self.voices), random.integers(3, 9)):
+            speech = self.voices[voice]
+            mix += unit_power(np.take(speech, np.arange(count) + random.integers(len(speech)), mode="wrap"))
+        return unit_power(mix)
 
     def slice(self, random: np.random.Generator, count: int, kinds: list[np.ndarray]) -> np.ndarray:
         """`count` samples of one of `kinds` from a random place."""
@@ -126,14 +134,13 @@ def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank) -> 
         sound = channel(random, sound)
     power = np.mean(np.square(sound)) + 1e-10
     chance = random.random()
-    if chance < 0.65:
-        if chance < 0.3:
-            kinds, ratio = bank.still, random.uniform(3, 35)
-        elif chance < 0.45 or not bank.babble:
-            kinds, ratio = bank.lively, random.uniform(0, 25)
+    if chance < 0.7:
+        if chance < 0.25:
+            noise, ratio = bank.slice(random, len(sound), bank.still), random.uniform(3, 35)
+        elif chance < 0.4 or not bank.voices:
+            noise, ratio = bank.slice(random, len(sound), bank.lively), random.uniform(0, 25)
         else:
-            kinds, ratio = bank.babble, random.uniform(3, 20)
-        noise = bank.slice(random, len(sound), kinds)
+            noise, ratio = bank.babble(random, len(sound)), random.uniform(2, 20)
         sound = sound + noise * np.sqrt(power * 10 ** (-ratio / 10), dtype=np.float32)
     if random.random() < 0.1:  # overdriven
         peak = np.quantile(np.abs(sound), random.uniform(0.95, 0.999)) + 1e-6

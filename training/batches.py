@@ -85,8 +85,7 @@ class ExampleMaker:
             self.pools.append((usable[which], np.cumsum(weight / weight.sum()) if which.any() else weight))
         self.rest, self.breath = rest_pose(), breath_pose()
         random = np.random.default_rng(config.seed)
-        voices = [corpus.clips[i].speech() for i in random.choice(usable, min(40, len(usable)), replace=False)]
-        self.bank = augment.NoiseBank(random, voices)
+        self.bank = augment.NoiseBank(random, [corpus.clips[i].sound for i in usable])
 
     def draw_clip(self, random: np.random.Generator, real: bool) -> int:
         """Index of a random clip from the real or the synthetic pool; from the other when one is empty."""
@@ -105,7 +104,7 @@ class ExampleMaker:
         if random.random() < self.config.nonspeech_share:
             return self._finish(random, self._nonspeech(random, sound), phones, weights, style, vector)
         real, filled, ended, heard = random.random() < self.config.real_share, 0, 0, 0
-        speed = random.uniform(0.8, 1.25) if random.random() < 0.5 else 1.0
+        speed = random.uniform(0.75, 1.35) if random.random() < 0.5 else 1.0
         if random.random() < 0.4:
             filled = int(random.integers(0, round(1.2 * FPS)))
         while filled < frames - FPS // 4:

@@ -97,16 +97,6 @@ def halve(path: Path) -> None:
     onnx.save(model, path)
 
 
-def blend(network: FaceFormer, other: FaceFormer, share: float) -> None:
-    """Mix `share` of another stage of the same run into every parameter, in place.
-
-    Averaging weights along one trajectory generalises better than either end (Izmailov et al. 2018).
-    """
-    with torch.no_grad():
-        for own, theirs in zip(network.parameters(), other.parameters(), strict=True):
-            own.lerp_(theirs, share)
-
-
 def amplify(decoder: FaceDecoder, rest: np.ndarray, gain: float) -> None:
     """Make all motion around the resting face (K,) `gain` times as large, in place.
 
@@ -205,8 +195,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--wav2sem", type=Path, help="checkpoint of the branch the network was trained with")
     parser.add_argument("--version", default="0.1.0")
-    parser.add_argument("--blend", type=Path, help="checkpoint of another stage of the same run to average with")
-    parser.add_argument("--share", type=float, default=0.5, help="of the blended checkpoint in the average")
     parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
     parser.add_argument("--advance", type=int, default=0, help="milliseconds by which the lips are shown earlier")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
@@ -214,8 +202,6 @@ def main() -> None:
     network, names = load_network(options.checkpoint)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")
-    if options.blend:
-        blend(network, load_network(options.blend)[0], options.share)
     wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None
     amplify(network.decoder, rest_pose(), options.gain)
     export_package(network, names, wav2sem, options.folder, options.version, False, options.advance)

@@ -107,13 +107,22 @@ def forward_loss(network: nn.Module, losses: LipLoss, batch: Batch, filters: Ten
 
 
 def build(config: Config, corpus: Corpus, initial: Path | None) -> FaceFormer:
-    """A new network, with every parameter of the checkpoint `initial` that fits."""
+    """A new network, with every parameter of the checkpoint `initial` that fits.
+
+    Layers beyond the checkpoint's add nothing at first, so that a deeper network begins as the shallow one (as in
+    progressive stacking, Gong et al. 2019, but there the new layers are copies of the old).
+    """
     torch.manual_seed(config.seed)
     network = FaceFormer(config, len(corpus.names))
     if initial:
         have, found = network.state_dict(), torch.load(initial, weights_only=True)["average"]
         fitting = {key: value for key, value in found.items() if key in have and have[key].shape == value.shape}
         network.load_state_dict(fitting, strict=False)
+        for number, layer in enumerate(network.audio_encoder.encoder.layers):
+            if f"audio_encoder.encoder.layers.{number}.layer_norm.weight" not in fitting:
+                for last in (layer.attention.out_proj, layer.feed_forward.output_dense):
+                    nn.init.zeros_(last.weight)
+                    nn.init.zeros_(last.bias)
         tqdm.write(f"{len(fitting)} of {len(have)} arrays taken from {initial}")
     else:
         some = [corpus.clips[i].weights[0] for i in corpus.choose("train")[::20]]

@@ -16,7 +16,7 @@ from inference import LipSyncModel, Speech  # noqa: E402
 from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
-from training.export import amplify, blend, check_storage, export_package, parity  # noqa: E402
+from training.export import amplify, check_storage, export_package, parity  # noqa: E402
 from training.model import FaceFormer, MemoryGraph  # noqa: E402
 
 NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthPressLeft", "mouthPressRight")
@@ -91,15 +91,6 @@ def test_gain_enlarges_motion_and_leaves_the_loop_alone() -> None:
     assert torch.allclose(
         decoder.loop(memory, style), torch.tensor(rest) + 1.3 * (before - torch.tensor(rest)), atol=1e-5
     )
-
-
-def test_blend_lies_between_two_stages() -> None:
-    (first, _), (second, _) = networks(0), networks(0)
-    with torch.no_grad():
-        second.audio_feature_map.weight += 1.0
-    expected = first.audio_feature_map.weight.detach() + 0.25
-    blend(first, second, 0.25)
-    assert torch.allclose(first.audio_feature_map.weight, expected)
 
 
 def test_closures_are_counted_by_event() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from training.__main__ import MINUTES, stages
+from training.__main__ import PLANS, stages
 from training.config import PROFILES
 
 
@@ -34,7 +34,7 @@ def test_every_stage_finds_what_it_needs(tmp_path: Path, profile: str) -> None:
         if folder:
             made.add(Path(folder) / ("wav2sem.pt" if "training.wav2sem" in stage else "last.pt"))
     assert "training.export" in steps[-1]
-    assert any("training.wav2sem" in stage for stage in steps) == (MINUTES[profile].wav2sem > 0)
+    assert any("training.wav2sem" in stage for stage in steps) == (PLANS[profile].wav2sem > 0)
 
 
 def test_sentences_are_learnt_once(tmp_path: Path) -> None:

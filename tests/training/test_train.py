@@ -11,10 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from training.augment import NoiseBank, degrade  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.packing import Clip, Corpus, faces_of  # noqa: E402
 from training.targets import NAMES  # noqa: E402
-from training.train import Best, load_network, train  # noqa: E402
+from training.train import Best, build, load_network, train  # noqa: E402
 
 TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, batch=2, crop=1.0, rate=3e-3)
 
@@ -58,3 +59,29 @@ def test_the_best_network_is_kept() -> None:
         best.offer(figure, step, layer)
     assert (best.figure, best.step, best.since) == (0.8, 1, 2)
     assert best.average is not None and best.average["weight"].item() == 2.0
+
+
+def test_a_deeper_network_begins_as_the_shallow_one(corpus: Corpus, tmp_path: Path) -> None:
+    shallow = train(Config(**TINY.to_dict() | {"steps": 2}), corpus, tmp_path).eval()
+    deep = build(Config(**TINY.to_dict() | {"layers": 3}), corpus, tmp_path / "last.pt").eval()
+    speech = 0.1 * torch.randn(1, 16000)
+    assert torch.allclose(shallow.encode(speech)[1], deep.encode(speech)[1], atol=1e-5)
+    deep.encode(speech)[1].square().sum().backward()
+    assert all(layer.attention.out_proj.weight.grad.any() for layer in deep.audio_encoder.encoder.layers)
+
+
+def test_babble_is_never_the_same_twice() -> None:
+    random = np.random.default_rng(3)
+    voices = [(random.normal(0, 2000, 5000 * n)).astype(np.int16) for n in range(1, 6)]
+    bank = NoiseBank(random, voices, seconds=0.5)
+    first, second = bank.babble(random, 8000), bank.babble(random, 8000)
+    assert np.mean(first**2) == pytest.approx(1, rel=1e-3) and abs(np.corrcoef(first, second)[0, 1]) < 0.5
+
+
+def test_every_degradation_is_sound_and_repeats() -> None:
+    speech = np.sin(np.arange(16000) / 20).astype(np.float32) * 0.3
+    bank = NoiseBank(np.random.default_rng(0), [(speech * 9000).astype(np.int16)], seconds=1.0)
+    for seed in range(30):
+        once, again = (degrade(np.random.default_rng(seed), speech, bank) for _ in range(2))
+        assert once.shape == speech.shape and np.isfinite(once).all() and np.abs(once).max() <= 1
+        assert np.array_equal(once, again)
