@@ -251,18 +251,22 @@ def test_damaged_data_stop_nobody(puppet: bpy.types.Object, settings: Any) -> No
     assert animation.hand_edits(bake_of(puppet)) == {}
 
 
-def test_a_slot_with_damaged_data_stays_as_it_is(puppet: bpy.types.Object, settings: Any) -> None:
+@pytest.mark.parametrize("guest", [False, True])
+def test_a_slot_with_damaged_data_stays_as_it_is(puppet: bpy.types.Object, settings: Any, guest: bool) -> None:
     bake, before = bake_of(puppet), keys_of(puppet)
+    if guest:  # in an action of the user's, where bakes go to its slot whatever the destination is
+        bake.action[ids.GUEST] = bake.slot.handle
     del bake.action[ids.WRITTEN]
     bake.action[ids.WRITTEN] = b"\x00nonsense"
-    settings.destination = "SLOT"
-    with pytest.raises(RuntimeError, match="bake into a new action instead"):
+    settings.destination = "ACTION" if guest else "SLOT"
+    with pytest.raises(RuntimeError, match="unlink it"):
         generate()
-    assert puppet.data.shape_keys.animation_data.action == bake.action
+    data = puppet.data.shape_keys.animation_data
+    assert data.action == bake.action
     assert str(keys_of(puppet)) == str(before)
-    settings.destination = "ACTION"
+    data.action = None
     generate()
-    assert puppet.data.shape_keys.animation_data.action != bake.action
+    assert data.action not in (None, bake.action)
 
 
 def test_the_panel_counts_edits(puppet: bpy.types.Object) -> None:
