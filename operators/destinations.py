@@ -126,7 +126,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     data = keys.animation_data
     action = data.action
     if not action.is_editable:
-        raise LipSyncError(f"The action “{action.name}” is linked from another file; bake into a new action instead.")
+        raise LipSyncError(f"The action “{action.name}” is linked from another file; make it local first.")
     if data.action_slot is None:
         fitting = list(data.action_suitable_slots)
         slot = fitting[0] if fitting else action.slots.new(id_type="KEY", name=keys.user.name)

@@ -36,7 +36,7 @@ PLANS = {
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
 GAIN = 1.15  # see export.amplify
-ADVANCE = 10  # ms; see model.MemoryGraph
+ADVANCE = 15  # ms; see model.MemoryGraph
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:

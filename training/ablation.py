@@ -28,6 +28,7 @@ import torch
 from tqdm import tqdm
 
 from .config import SAMPLE_RATE, STYLES, profile
+from .encoder import layers_of
 from .evaluation.clips import EvalClip, EvalSet
 from .frozen import Heard, train_after
 from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
@@ -141,7 +142,7 @@ def run(variant: str, seed: int, judge: Judge, options: argparse.Namespace, hear
         return
     vectors = judge.vectors.train_with(variant)
     size = 0 if vectors is None else vectors.shape[1]
-    shape = {"batch": options.batch, "crop": options.crop, "rate": options.rate}
+    shape = {"batch": options.batch, "crop": options.crop, "rate": options.rate, "layers": layers_of(options.initial)}
     config = profile("cpu", steps=options.steps, seed=seed, semantic=size, **shape)
     if heard is not None:
         network = train_after(build(config, judge.corpus, options.initial), judge.corpus, heard, vectors, config)

@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, Config, profile
+from .encoder import layers_of
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
 from .model import FaceFormer, count_parameters
@@ -281,7 +282,7 @@ def main() -> None:
         "--wav2sem", type=Path, help="checkpoint of training.wav2sem; without it the branch is left out"
     )
     parser.add_argument("--labels", type=Path, help="labels of training.label for real speech that nobody aligned")
-    parser.add_argument("--initial", type=Path, help="checkpoint to start from")
+    parser.add_argument("--initial", type=Path, help="checkpoint to start from, with its layers or with more")
     parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=float, default=3.0, help="minutes between evaluations")
@@ -306,6 +307,8 @@ def main() -> None:
     options = {key: given.pop(key) for key in plumbing.split()}
     if options["wav2sem"] is None:
         given["semantic"] = 0
+    if options["initial"] and given["layers"] is None:
+        given["layers"] = layers_of(options["initial"])
     config = profile(options["profile"], **given)
     torch.set_num_threads(options["threads"])
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():

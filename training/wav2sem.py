@@ -24,7 +24,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from .config import FPS, HOP, Config, profile
-from .encoder import Wav2Sem
+from .encoder import Wav2Sem, layers_of
 from .packing import Clip, Corpus, load_corpus
 
 LONGEST = 12.0  # seconds: longer clips are not trained on
@@ -309,7 +309,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=6e-4)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    config = profile("cpu", minutes=options.minutes, steps=options.steps, rate=options.rate, dropout=0.1)
+    pace = {"minutes": options.minutes, "steps": options.steps, "rate": options.rate}
+    config = profile("cpu", dropout=0.1, layers=layers_of(options.initial), **pace)
     corpus = load_corpus(options.cache, options.real)
     train_wav2sem(config, corpus, options.cache, options.folder, options.initial)
 
