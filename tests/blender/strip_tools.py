@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,11 +52,19 @@ def sequencer(strip: Any) -> Iterator[None]:
         yield
 
 
+MIXDOWN = """
+import sys, bpy
+blend, wav = sys.argv[-2:]
+bpy.ops.wm.open_mainfile(filepath=blend)
+bpy.ops.sound.mixdown(filepath=wav, container="WAV", codec="PCM", format="S16", channels="MONO", mixrate=48000)
+"""
+
+
 def mixdown(path: Path, first: int, last: int) -> tuple[np.ndarray, int]:
-    """What Blender plays from frame `first` to `last`, mono at 48 kHz."""
+    """What Blender plays from frame `first` to `last`, mono at 48 kHz; mixed by a process of its own."""
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = first, last
-    bpy.ops.sound.mixdown(
-        filepath=str(path), container="WAV", codec="PCM", format="S16", channels="MONO", mixrate=48000
-    )
+    blend = path.with_suffix(".blend")
+    bpy.ops.wm.save_as_mainfile(filepath=str(blend), copy=True)
+    subprocess.run([sys.executable, "-c", MIXDOWN, str(blend), str(path)], check=True, capture_output=True)
     return soundfile.read(path)
