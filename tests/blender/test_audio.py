@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from heads import fit_of, largest_error, made_up_head
+from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, sound
 from wav2sem_lipsync.operators.strip_times import times_of
@@ -29,13 +30,7 @@ def click_file(tmp_path: Path) -> Path:
 
 def heard_click(folder: Path) -> float:
     """Seconds from scene frame 1 to the first click in Blender's own mixdown."""
-    scene = bpy.context.scene
-    scene.frame_start, scene.frame_end = 1, 200
-    path = folder / "mixdown.wav"
-    bpy.ops.sound.mixdown(
-        filepath=str(path), container="WAV", codec="PCM", format="S16", channels="MONO", mixrate=48000
-    )
-    samples, rate = soundfile.read(path)
+    samples, rate = mixdown(folder / "mixdown.wav", 1, 200)
     return float(np.flatnonzero(np.abs(samples) > 0.4)[0] / rate)
 
 
