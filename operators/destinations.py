@@ -141,7 +141,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     except DamagedData as error:
         raise LipSyncError(
             f"What “{action.name}” remembers of its last lip sync is damaged, so keys that you edited cannot be told "
-            "from it; unlink it in the Action Editor and generate again, it stays as it is."
+            "from it; unlink it in the Shape Key Editor and generate again, it stays as it is."
         ) from error
     _remember(action, slot, undo)
     if ids.MARK not in action:
