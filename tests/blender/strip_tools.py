@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,19 +50,15 @@ def sequencer(strip: Any) -> Iterator[None]:
         yield
 
 
-MIXDOWN = """
-import sys, bpy
-blend, wav = sys.argv[-2:]
-bpy.ops.wm.open_mainfile(filepath=blend)
-bpy.ops.sound.mixdown(filepath=wav, container="WAV", codec="PCM", format="S16", channels="MONO", mixrate=48000)
-"""
-
-
 def mixdown(path: Path, first: int, last: int) -> tuple[np.ndarray, int]:
-    """What Blender plays from frame `first` to `last`, mono at 48 kHz; mixed by a process of its own."""
+    """What Blender plays from frame `first` to `last`, mono at 48 kHz.
+
+    Retimed strips must already be playing at `first`: before 5.2 Blender leaves the pitch of the frame before them
+    uninitialised, and a mixdown that reads it comes late or crashes.
+    """
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = first, last
-    blend = path.with_suffix(".blend")
-    bpy.ops.wm.save_as_mainfile(filepath=str(blend), copy=True)
-    subprocess.run([sys.executable, "-c", MIXDOWN, str(blend), str(path)], check=True, capture_output=True)
+    bpy.ops.sound.mixdown(
+        filepath=str(path), container="WAV", codec="PCM", format="S16", channels="MONO", mixrate=48000
+    )
     return soundfile.read(path)
