@@ -32,7 +32,7 @@ class Plan:
 
 PLANS = {
     "small": Plan(2.0, 0.0, 0.0, 2),
-    "cpu": Plan(45.0, 8.0, 85.0, 6),
+    "cpu": Plan(40.0, 8.0, 75.0, 6),
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
 GAIN = 1.15  # see export.amplify
