@@ -28,7 +28,7 @@ def hum(random: np.random.Generator, count: int) -> np.ndarray:
     return unit_power(np.sum(partials, axis=0))
 
 
-def music(random: np.random.Generator, count: int) -> np.ndarray:
+def tones(random: np.random.Generator, count: int) -> np.ndarray:
     """Chords and a tune of decaying, vibrating partials over noise beats: unit power. No voice in it."""
     sound = np.zeros(count, np.float32)
     beat = int(SAMPLE_RATE * random.uniform(0.15, 0.6))
@@ -74,18 +74,34 @@ def unit_power(sound: np.ndarray) -> np.ndarray:
 
 
 class NoiseBank:
-    """Half a minute of each noise, made once; slices of it cost nothing.
+    """Half a minute of each noise, made once; slices of it cost nothing. `music`: pieces to take slices of as well.
 
     Babble is made anew from `voices` each time: in days of training a network learns any fixed mixture by heart.
     """
 
-    def __init__(self, random: np.random.Generator, voices: Sequence[np.ndarray], seconds: float = 24.0) -> None:
+    def __init__(
+        self,
+        random: np.random.Generator,
+        voices: Sequence[np.ndarray],
+        music: Sequence[np.ndarray] = (),
+        seconds: float = 24.0,
+    ) -> None:
         count = int(seconds * SAMPLE_RATE)
-        self.still = [coloured_noise(random, count, slope) for slope in (0.0, 0.5, 1.0, 1.5, 2.0)]
-        self.still += [hum(random, count) for _ in range(4)]
-        self.lively = [music(random, count) for _ in range(6)] + [clicks(random, count) for _ in range(2)]
-        self.lively += [breath(random, count) for _ in range(3)]
-        self.voices = voices
+        self.hisses = [coloured_noise(random, count, slope) for slope in (0.0, 0.5, 1.0, 1.5, 2.0)]
+        self.hisses += [hum(random, count) for _ in range(4)]
+        self.sounds = [tones(random, count) for _ in range(3)] + [clicks(random, count) for _ in range(2)]
+        self.sounds += [breath(random, count) for _ in range(3)]
+        self.voices, self.music = voices, music
+
+    def still(self, random: np.random.Generator, count: int) -> np.ndarray:
+        """`count` samples of a noise that does not change: hiss, rumble, hum; unit power."""
+        return _slice(random, count, self.hisses)
+
+    def lively(self, random: np.random.Generator, count: int) -> np.ndarray:
+        """`count` samples of a noise that does: music, knocks, breath; unit power where all of it is loud."""
+        if len(self.music) and random.random() < 0.6:
+            return unit_power(_slice(random, count, self.music))
+        return _slice(random, count, self.sounds)
 
     def babble(self, random: np.random.Generator, count: int) -> np.ndarray:
         """`count` samples of three to eight of the voices at once, unit power."""
@@ -95,10 +111,11 @@ class NoiseBank:
             mix += unit_power(np.take(speech, np.arange(count) + random.integers(len(speech)), mode="wrap"))
         return unit_power(mix)
 
-    def slice(self, random: np.random.Generator, count: int, kinds: list[np.ndarray]) -> np.ndarray:
-        """`count` samples of one of `kinds` from a random place."""
-        noise = kinds[random.integers(len(kinds))]
-        return np.take(noise, np.arange(count) + random.integers(len(noise)), mode="wrap")
+
+def _slice(random: np.random.Generator, count: int, kinds: Sequence[np.ndarray]) -> np.ndarray:
+    """`count` samples of one of `kinds` from a random place."""
+    noise = kinds[int(random.integers(len(kinds)))]
+    return np.take(noise, np.arange(count) + random.integers(len(noise)), mode="wrap")
 
 
 def channel(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
@@ -136,9 +153,9 @@ def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank) -> 
     chance = random.random()
     if chance < 0.7:
         if chance < 0.25:
-            noise, ratio = bank.slice(random, len(sound), bank.still), random.uniform(3, 35)
+            noise, ratio = bank.still(random, len(sound)), random.uniform(3, 35)
         elif chance < 0.4 or not bank.voices:
-            noise, ratio = bank.slice(random, len(sound), bank.lively), random.uniform(0, 25)
+            noise, ratio = bank.lively(random, len(sound)), random.uniform(0, 25)
         else:
             noise, ratio = bank.babble(random, len(sound)), random.uniform(2, 20)
         sound = sound + noise * np.sqrt(power * 10 ** (-ratio / 10), dtype=np.float32)

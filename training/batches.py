@@ -84,8 +84,10 @@ class ExampleMaker:
             weight = np.sqrt(seconds[which]) * np.where(english[which], 1.0, config.foreign_weight)
             self.pools.append((usable[which], np.cumsum(weight / weight.sum()) if which.any() else weight))
         self.rest, self.breath = rest_pose(), breath_pose()
-        random = np.random.default_rng(config.seed)
-        self.bank = augment.NoiseBank(random, [corpus.clips[i].sound for i in usable])
+        clips = [corpus.clips[i] for i in usable]
+        voices = [clip.sound for clip in clips if clip.about["language"] != "none"]
+        music = [clip.sound for clip in clips if clip.about["source"] == "nonspeech:orchestra"]
+        self.bank = augment.NoiseBank(np.random.default_rng(config.seed), voices, music)
 
     def draw_clip(self, random: np.random.Generator, real: bool) -> int:
         """Index of a random clip from the real or the synthetic pool; from the other when one is empty."""
@@ -151,7 +153,8 @@ class ExampleMaker:
     def _nonspeech(self, random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         if random.random() < 0.15:
             return sound + random.standard_normal(len(sound)).astype(np.float32) * 10 ** random.uniform(-6, -4)
-        noise = self.bank.slice(random, len(sound), self.bank.still if random.random() < 0.4 else self.bank.lively)
+        kind = self.bank.still if random.random() < 0.3 else self.bank.lively
+        noise = kind(random, len(sound))
         if random.random() < 0.3:
             noise = augment.channel(random, noise)
         return np.clip(noise * 10 ** (random.uniform(-60, -14) / 20), -1, 1).astype(np.float32)

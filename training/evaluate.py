@@ -23,7 +23,7 @@ from .evaluation import baselines, plots, verdict
 from .evaluation.clips import FLAME_VERTICES, EvalSet
 from .evaluation.homophones import homophone_rows, read_pairs
 from .evaluation.languages import language_rows
-from .evaluation.rest import jitter, rest_figures, seams, ten_minutes
+from .evaluation.rest import jitter, nonspeech, recordings, rest_figures, seams, ten_minutes
 from .evaluation.robustness import other_speakers, robustness
 from .evaluation.tables import columns_of, table
 from .evaluation.vertices import HeldOut, vertex_rows
@@ -83,7 +83,10 @@ class Report:
 
     def rest_section(self) -> None:
         """Nobody speaks; the speaker is still; windows meet."""
-        quiet, still = rest_figures(self.model), jitter(self.model, self.clips, self.options.style)
+        quiet = rest_figures(self.model, nonspeech().items())
+        if self.options.nonspeech:
+            quiet += rest_figures(self.model, tqdm(recordings(self.options.nonspeech), "recordings", leave=False))
+        still = jitter(self.model, self.clips, self.options.style)
         long = seams(self.model, ten_minutes(self.options.real), self.options.style)
         self.verdicts += verdict.rest_verdicts(quiet, still, long)
         self.data |= {"rest": quiet, "jitter": still, "seams": long}
@@ -168,6 +171,7 @@ def main() -> None:
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
     parser.add_argument("--cache", type=Path, default=CACHE, help="corpus of training.corpus, for held-out clips")
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder of real speech")
+    parser.add_argument("--nonspeech", type=Path, help="folder of music and noises, for more of the rest section")
     parser.add_argument("--clips", type=int, default=30, help="held-out sentences at most")
     parser.add_argument("--threads", type=int, default=0, help="of the model; 0: one per core")
     options = parser.parse_args()

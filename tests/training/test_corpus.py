@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The corpus: phones of every source in one set, labels that fit the sound, licences and speakers kept apart."""
 
+import io
 import itertools
 import json
 import shutil
 from ctypes.util import find_library
 
+import mido
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.corpus import build, espeak, nonspeech, real, texts
+from training.corpus import build, espeak, nonspeech, orchestra, real, texts
 from training.corpus.__main__ import main
 from training.corpus.clips import SAMPLE_RATE, Clip, drop_partial_line, read_clips
 from training.corpus.phones import ARPABET, from_arpabet, from_ipa, from_rhvoice, release_pauses, tidy
@@ -140,6 +142,38 @@ def test_nonspeech_is_sound_and_repeats(kind):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_every_piece_is_one_that_midi_can_write(seed):
+    piece = orchestra.compose(10.0, np.random.default_rng(seed))
+    file = io.BytesIO()
+    piece.save(file=file)
+    file.seek(0)
+    read = mido.MidiFile(file=file)
+    assert 8 < read.length < 16
+    notes = [message for message in read if message.type == "note_on"]
+    assert len(notes) > 3
+    again = io.BytesIO()
+    orchestra.compose(10.0, np.random.default_rng(seed)).save(file=again)
+    assert again.getvalue() == file.getvalue()
+
+
+@pytest.mark.skipif(
+    not (shutil.which("fluidsynth") and orchestra.SOUND_FONT.exists()),
+    reason="FluidSynth or its sound font is not installed; see training/corpus/setup_engines.sh",
+)
+def test_an_orchestra_plays_the_same_again():
+    once, again = (orchestra.play(3.0, np.random.default_rng(5)) for _ in range(2))
+    assert once.shape == (3 * SAMPLE_RATE,)
+    assert 0.001 < np.sqrt(np.mean(once**2)) < 0.5
+    np.testing.assert_array_equal(once, again)
+
+
+def test_without_a_sound_font_it_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(orchestra, "SOUND_FONT", tmp_path / "none.sf2")
+    with pytest.raises(FileNotFoundError, match=r"setup_engines\.sh"):
+        orchestra.play(1.0, np.random.default_rng(0))
+
+
 def test_grammars_and_lip_sentences():
     rng = np.random.default_rng(0)
     assert len({texts.grammar_sentence("fr", rng) for _ in range(50)}) > 45
@@ -169,7 +203,7 @@ def test_a_tiny_corpus_resumes_and_repeats(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "VOICES", [v for v in VOICES if v.engine in engines and v.name != "kal16"])
 
     def make(cache, hours):
-        build.build(cache, folder, build.Profile(hours, 0.0, 0.2, None), seed=3)
+        build.build(cache, folder, build.Profile(hours, 0.0, 0.2, 0.0, None), seed=3)
         return list(read_clips(cache))
 
     half, whole = make(tmp_path / "a", 0.002), make(tmp_path / "a", 0.004)

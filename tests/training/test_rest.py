@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("torch")
 
@@ -14,7 +15,7 @@ from inference import LipSyncModel, Speech
 from inference.windows import OVERLAP
 from training.evaluation.baselines import linear_regression, regression_features, ridge
 from training.evaluation.clips import EvalClip
-from training.evaluation.rest import LIPS, jerk, lip_steps, nonspeech, seam_frames, still_frames
+from training.evaluation.rest import LIPS, jerk, lip_steps, nonspeech, recordings, seam_frames, still_frames
 
 RATE = 16000
 
@@ -37,10 +38,26 @@ def test_nobody_speaks_in_sounds_of_a_known_level() -> None:
     sounds = nonspeech(2.0)
     level = {name: 10 * np.log10(np.mean(np.square(sound)) + 1e-20) for name, sound in sounds.items()}
     assert not sounds["digital silence"].any()
-    for name, decibels in (("mains hum, -30 dB", -30), ("white noise, -20 dB", -20), ("music, -20 dB", -20)):
+    for name, decibels in (("mains hum, -30 dB", -30), ("white noise, -20 dB", -20), ("tones, -20 dB", -20)):
         assert level[name] == pytest.approx(decibels, abs=0.1)
-    assert len(sounds["music, -20 dB"]) == 3 * len(sounds["digital silence"])
-    np.testing.assert_array_equal(sounds["music, -20 dB"], nonspeech(2.0)["music, -20 dB"])
+    assert len(sounds["tones, -20 dB"]) == 3 * len(sounds["digital silence"])
+    np.testing.assert_array_equal(sounds["tones, -20 dB"], nonspeech(2.0)["tones, -20 dB"])
+
+
+def test_recordings_are_heard_for_a_minute_at_one_level(tmp_path: Path) -> None:
+    tone = np.sin(np.arange(3 * RATE) / 10)
+    (tmp_path / "below").mkdir()
+    soundfile.write(tmp_path / "below" / "loud.ogg", 0.8 * tone, RATE)
+    soundfile.write(tmp_path / "soft.wav", 0.01 * tone, RATE)
+    (tmp_path / "broken.mp3").write_bytes(b"no sound")
+    (tmp_path / "notes.txt").write_text("no sound either")
+    heard = dict(recordings(tmp_path, seconds=2.0))
+    assert set(heard) == {"loud.ogg", "soft.wav"}
+    for sound in heard.values():
+        assert len(sound) == 2 * RATE
+        assert 10 * np.log10(np.mean(np.square(sound))) == pytest.approx(-20, abs=0.1)
+    with pytest.raises(FileNotFoundError, match="no recording"):
+        list(recordings(tmp_path / "nowhere"))
 
 
 def test_ridge_finds_a_linear_law() -> None:

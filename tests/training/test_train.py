@@ -78,6 +78,16 @@ def test_babble_is_never_the_same_twice() -> None:
     assert np.mean(first**2) == pytest.approx(1, rel=1e-3) and abs(np.corrcoef(first, second)[0, 1]) < 0.5
 
 
+def test_music_of_the_corpus_is_heard_beside_made_up_noises() -> None:
+    random = np.random.default_rng(0)
+    piece = np.sin(np.arange(9000) / 7) * 9000
+    bank = NoiseBank(random, [], [piece.astype(np.int16)], seconds=0.5)
+    heard = [bank.lively(random, 8000) for _ in range(40)]
+    assert all(np.mean(sound**2) == pytest.approx(1, rel=0.2) for sound in heard if sound.any())
+    played = [sound for sound in heard if np.abs(np.fft.rfft(sound)).argmax() == round(8000 / 7 / 2 / np.pi)]
+    assert 10 < len(played) < 35
+
+
 def test_every_degradation_is_sound_and_repeats() -> None:
     speech = np.sin(np.arange(16000) / 20).astype(np.float32) * 0.3
     bank = NoiseBank(np.random.default_rng(0), [(speech * 9000).astype(np.int16)], seconds=1.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fill the cache: real speech is listed, non-speech made, then sentences synthesised one by one.
+"""Fill the cache: real speech is listed, non-speech made and music played, then sentences synthesised one by one.
 
 Clip number i depends on the seed and i alone, so a run can be interrupted and resumed, and a prefix of the corpus is a
 fair sample of it: training may begin while the rest is being made.
@@ -18,12 +18,13 @@ from functools import partial
 from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from . import orchestra
 from .clips import SAMPLE_RATE, Clip, drop_partial_line, read_clips
 from .convert import Conversion, convert
 from .engines import synthesise
@@ -35,24 +36,26 @@ from .voices import VOICES, Voice, foreign_voices
 CONVERTED_SHARE = 0.35
 DEV_SHARE = 0.02
 SHORTEST, LONGEST = 1.0, 10.0  # seconds
+PIECE = 24.0  # seconds of one piece of music
 
 
 @dataclass(frozen=True)
 class Profile:
     """How much to make: hours of synthetic speech, most of it English; hours more of other languages; minutes of
-    non-speech; and how many real clips to list at most.
+    non-speech and of music; and how many real clips to list at most.
     """
 
     speech_hours: float
     foreign_hours: float
     nonspeech_minutes: float
+    music_minutes: float
     real_clips: int | None
 
 
 PROFILES = {
-    "small": Profile(0.35, 0.05, 2.0, 300),
-    "cpu": Profile(14.0, 3.0, 30.0, None),
-    "full": Profile(17.0, 6.0, 30.0, None),
+    "small": Profile(0.35, 0.05, 2.0, 2.0, 300),
+    "cpu": Profile(14.0, 3.0, 30.0, 90.0, None),
+    "full": Profile(17.0, 6.0, 30.0, 90.0, None),
 }
 
 
@@ -68,6 +71,7 @@ def build(cache: Path, speech_folder: Path, profile: Profile, seed: int = 0) -> 
     with listing.open("a", encoding="utf-8") as out:
         _list_real(out, done, speech_folder, profile)
         _make_nonspeech(out, done, cache, profile, seed)
+        _make_music(out, done, cache, profile, seed)
         texts = Texts(speech_folder, seed)
         voices = [voice for voice in VOICES if voice.language in texts.languages()]
         _make_speech(out, done, cache, texts, voices, profile.speech_hours, [seed, 2], "synthetic")
@@ -100,7 +104,7 @@ def _list_real(out: TextIO, done: list[Clip], folder: Path, profile: Profile) ->
 
 
 def _make_nonspeech(out: TextIO, done: list[Clip], cache: Path, profile: Profile, seed: int) -> None:
-    mine = [c for c in done if c.source.startswith("nonspeech")]
+    mine = [c for c in done if c.id.startswith("nonspeech-")]
     seconds, index = sum(c.seconds for c in mine), len(mine)
     kinds = list(MAKERS)
     with tqdm(total=round(profile.nonspeech_minutes * 60), initial=round(seconds), desc="non-speech", unit="s") as bar:
@@ -108,14 +112,36 @@ def _make_nonspeech(out: TextIO, done: list[Clip], cache: Path, profile: Profile
             rng = np.random.default_rng([seed, 1, index])
             kind, length = kinds[index % len(kinds)], float(rng.uniform(3, 9))
             sound = MAKERS[kind](int(length * SAMPLE_RATE), rng)
-            name = f"nonspeech-{index:06d}"
-            length = len(sound) / SAMPLE_RATE
-            split = "dev" if index % 20 == 19 else "train"
-            audio = _write(cache, name, sound)
-            _add(out, Clip(name, audio, "nobody", "none", "", f"nonspeech:{kind}", "P", split, length,
-                           [(0.0, length, "SIL")]))  # fmt: skip
+            _add(out, _nobody(cache, f"nonspeech-{index:06d}", kind, sound))
             seconds, index = seconds + length, index + 1
             bar.update(length)
+
+
+def _nobody(cache: Path, name: str, kind: str, sound: np.ndarray) -> Clip:
+    """Write a clip in which nobody speaks; every twentieth is for development."""
+    seconds = len(sound) / SAMPLE_RATE
+    split = "dev" if int(name.rsplit("-", 1)[1]) % 20 == 19 else "train"
+    audio = _write(cache, name, sound)
+    silence = [(0.0, seconds, "SIL")]
+    return Clip(name, audio, "nobody", "none", "", f"nonspeech:{kind}", "P", split, seconds, silence)
+
+
+def _make_music(out: TextIO, done: list[Clip], cache: Path, profile: Profile, seed: int) -> None:
+    first, wanted = sum(c.id.startswith("music-") for c in done), round(profile.music_minutes * 60 / PIECE)
+    if first >= wanted:
+        return
+    with (
+        tqdm(total=wanted, initial=first, desc="music", unit="piece") as bar,
+        closing(_in_order(partial(_play_number, cache, seed), first)) as pieces,
+    ):
+        for clip in islice(pieces, wanted - first):
+            _add(out, clip)
+            bar.update()
+
+
+def _play_number(cache: Path, seed: int, number: int) -> Clip:
+    sound = orchestra.play(PIECE, np.random.default_rng([seed, 4, number]))
+    return _nobody(cache, f"music-{number:06d}", "orchestra", sound)
 
 
 def _make_speech(
@@ -156,15 +182,16 @@ def _make_speech(
 
 
 Outcome = tuple[Clip | None, str]
+Made = TypeVar("Made")
 
 
-def _in_order(speak: Callable[[int], Outcome], first: int) -> Generator[Outcome, None, None]:
-    """`speak(first)`, `speak(first + 1)`, … in this order, worked out by one process per core.
+def _in_order(make: Callable[[int], Made], first: int) -> Generator[Made, None, None]:
+    """`make(first)`, `make(first + 1)`, … in this order, worked out by one process per core.
 
     What was worked out ahead when nobody asks any more is thrown away; a later run makes the same again.
     """
     workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, get_context("fork"), _keep, (speak,)) as pool:  # forked: texts are not sent
+    with ProcessPoolExecutor(workers, get_context("fork"), _keep, (make,)) as pool:  # forked: texts are not sent
         numbers = count(first)
         ahead = deque(pool.submit(_kept, number) for number in islice(numbers, 4 * workers))
         try:
@@ -175,16 +202,16 @@ def _in_order(speak: Callable[[int], Outcome], first: int) -> Generator[Outcome,
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-_speak_kept: Callable[[int], Outcome]
+_make_kept: Callable[[int], Any]
 
 
-def _keep(speak: Callable[[int], Outcome]) -> None:
-    global _speak_kept
-    _speak_kept = speak
+def _keep(make: Callable[[int], Any]) -> None:
+    global _make_kept
+    _make_kept = make
 
 
-def _kept(number: int) -> Outcome:
-    return _speak_kept(number)
+def _kept(number: int) -> Any:
+    return _make_kept(number)
 
 
 def _speak_number(

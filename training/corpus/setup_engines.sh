@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Installs the speech engines of training/corpus on Debian 12; run as root. Engines from Debian's non-free section
+# Installs the speech engines and the orchestra of training/corpus on Debian 12; run as root. Engines from Debian's non-free section
 # are unpacked into $SPEECH_ROOT (default /opt/speech-root) instead of being installed.
 set -eu
 root=${SPEECH_ROOT:-/opt/speech-root}
@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 apt-get update -q
 apt-get install -y -q --no-install-recommends gcc libc6-dev libpopt0 flite festival festlex-cmu festlex-poslex \
-    festvox-kdlpc16k espeak-ng libespeak-ng1 \
+    festvox-kdlpc16k espeak-ng libespeak-ng1 fluidsynth fluid-soundfont-gm \
     fortunes-de fortunes-es fortunes-it fortunes-ru fortunes-br
 
 mkdir -p "$root" "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/debs"

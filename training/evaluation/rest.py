@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference import AudioError, FaceMotion, LipSyncModel, Speech, read_speech
 from inference.windows import OVERLAP, frame_loudness, plan_windows
 
 from .. import augment
@@ -23,10 +24,11 @@ STILL, AROUND = (
     0.2,
 )  # the speaker is still where the opening varies by less than this (mm) this long either way (s)
 LIPS = sorted({vertex for pair in INNER_PAIRS for vertex in pair})
+SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
 def nonspeech(seconds: float = 20.0) -> dict[str, np.ndarray]:
-    """Sound in which nobody speaks, made with another seed than the training's; a minute of music."""
+    """Sound in which nobody speaks, made with another seed than the training's; a minute of a synthesiser's tones."""
     random, count = np.random.default_rng(20_000), int(seconds * SAMPLE_RATE)
     return {
         "digital silence": np.zeros(count, np.float32),
@@ -36,15 +38,32 @@ def nonspeech(seconds: float = 20.0) -> dict[str, np.ndarray]:
         "white noise, -20 dB": augment.coloured_noise(random, count, 0.0) * 0.1,
         "brown noise, -25 dB": augment.coloured_noise(random, count, 2.0) * 10**-1.25,
         "breathing, -35 dB": augment.breath(random, count) * 10**-1.75,
-        "music, -20 dB": augment.music(random, 3 * count) * 0.1,
-        "music, -10 dB": augment.music(random, 3 * count) * 10**-0.5,
+        "tones, -20 dB": augment.tones(random, 3 * count) * 0.1,
+        "tones, -10 dB": augment.tones(random, 3 * count) * 10**-0.5,
     }
 
 
-def rest_figures(model: LipSyncModel) -> list[dict[str, Any]]:
+def recordings(folder: Path, seconds: float = 60.0, decibels: float = -20.0) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, samples) of the first minute of every sound below `folder`, all at one level; what is no sound is skipped.
+
+    Raises FileNotFoundError when there is none.
+    """
+    found = False
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SOUNDS):
+        try:
+            sound = read_speech(path).samples[: int(seconds * SAMPLE_RATE)]
+        except AudioError:
+            continue
+        found = True
+        yield path.name, augment.unit_power(sound) * np.float32(10 ** (decibels / 20))
+    if not found:
+        raise FileNotFoundError(f"There is no recording in {folder}.")
+
+
+def rest_figures(model: LipSyncModel, sounds: Iterable[tuple[str, np.ndarray]]) -> list[dict[str, Any]]:
     """Mean and largest opening above the neutral face (mm) and mean and largest speed of the opening (mm/s)."""
     rows = []
-    for name, sound in nonspeech().items():
+    for name, sound in sounds:
         motion = model.run(Speech(np.clip(sound, -1, 1)))
         opening = motion.weights @ opening_slope(motion)
         speed = np.abs(np.diff(opening)) * motion.fps
