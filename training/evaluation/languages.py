@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Closures in synthetic speech of seven languages: sentences, and some voices, that training never hears.
+"""Closures in synthetic speech of seven languages: sentences, and some voices and an engine, that training never hears.
 
 Every engine that is installed speaks; its own phone times say when p, b, m are. Beside the model stand the rules that
 made its training targets, given the true phones: what a perfect student would reach by the same count.
@@ -24,6 +24,7 @@ from ..corpus.phones import Phone
 from ..corpus.voices import Voice
 from ..geometry import MEASURES, NEUTRAL_GAP, lip_geometry
 from ..targets import NAMES, render
+from . import mbrola
 
 LANGUAGES = ("en", "de", "es", "fr", "it", "ru", "cmn")
 _SENTENCES = Path(__file__).parent / "sentences.tsv"
@@ -38,6 +39,9 @@ VOICES = (
     Voice("rhvoice", "irina", "ru", 1),
     *(Voice("espeak", f"{name}+{variant}", name[-2:], 1)  # variants that speak only English in the corpus
       for name in ("gmw/de", "roa/es", "roa/fr", "roa/it", "zle/ru") for variant in ("f2", "m8")),
+    *(Voice("mbrola", name, language, 1)  # an engine that training never hears
+      for language, names in (("en", ("us1", "us2")), ("de", ("de5", "de6")), ("es", ("es1", "es3")),
+                              ("fr", ("fr1", "fr4")), ("it", ("it3", "it4"))) for name in names),
     *(Voice("espeak", f"sit/cmn-Latn-pinyin+{variant}", "cmn", 1) for variant in ("f2", "m8", "klatt2")),
 )  # fmt: skip
 
@@ -52,7 +56,10 @@ def speak(voice: Voice) -> Iterator[tuple[np.ndarray, list[Phone]]]:
     """The sentences of the voice's language; nothing when its engine is not installed, none that cannot be labelled."""
     for sentence in sentences(voice.language):
         try:
-            yield synthesise(voice, sentence, 1.0, 1.0, 0.5)
+            if voice.engine == "mbrola":
+                yield mbrola.synthesise(voice.name, sentence)
+            else:
+                yield synthesise(voice, sentence, 1.0, 1.0, 0.5)
         except ValueError:
             continue  # sound and labels do not belong together
         except (OSError, subprocess.SubprocessError, soundfile.LibsndfileError):
