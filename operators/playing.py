@@ -38,11 +38,20 @@ class Part:
 
     def value(self, name: str, frame: float) -> float:
         """What the curve of the shape key `name` says at a scene frame."""
-        strip = self.strip
-        if strip is not None:
-            frame = (min(max(frame, strip.frame_start), strip.frame_end) - strip.frame_start) / strip.scale
-            frame += strip.action_frame_start
+        if self.strip is not None:
+            frame = _in_action(self.strip, frame)
         return float(self.curves[name].evaluate(frame))
+
+
+def _in_action(strip: bpy.types.NlaStrip, frame: float) -> float:
+    """The frame of its action that `strip`, which may be stretched, repeated or reversed, plays at a scene frame."""
+    length = strip.action_frame_end - strip.action_frame_start
+    played = (min(max(frame, strip.frame_start), strip.frame_end) - strip.frame_start) / strip.scale
+    if played > length - 1e-3 > 0:
+        again = (played + 1e-3) % length - 1e-3
+        # The last end is played, the ones before it are beginnings.
+        played = length if again < 1e-3 and frame >= strip.frame_end else again
+    return float(strip.action_frame_start + (length - played if strip.use_reverse else played))
 
 
 def parts_of(keys: bpy.types.Key | None) -> list[Part]:

@@ -12,6 +12,7 @@ from edit_tools import NAMES, curves_of, generate, strength, values_at
 from heads import arkit_puppet, fingerprint
 from wav2sem_lipsync.inference import LipSyncError
 from wav2sem_lipsync.operators import animation, ids, sound
+from wav2sem_lipsync.operators.playing import parts_of
 
 
 def into_strip(settings: Any) -> tuple[bpy.types.Object, bpy.types.NlaStrip]:
@@ -30,6 +31,20 @@ def test_a_strip_that_was_moved_and_stretched_stays(settings: Any) -> None:
     assert (strip.frame_start, strip.frame_end, strip.scale) == pytest.approx(span)
     bpy.context.scene.frame_set(int(strip.frame_start + 20 * 1.5))
     assert obj.data.shape_keys.key_blocks["jawOpen"].value == pytest.approx(0.77, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "repeat", "reverse"), [(1.5, 1, False), (1, 2.5, False), (1, 1, True), (0.8, 2, True)]
+)
+def test_what_a_strip_plays_is_what_blender_plays(scale: float, repeat: float, reverse: bool, settings: Any) -> None:
+    obj, strip = into_strip(settings)
+    strip.frame_start_ui, strip.scale, strip.repeat, strip.use_reverse = 20, scale, repeat, reverse
+    (part,) = parts_of(obj.data.shape_keys)
+    frames = np.arange(int(strip.frame_start) - 3, int(strip.frame_end) + 4)
+    said = [part.value("jawOpen", frame) for frame in frames]
+    shown = values_at(obj, "jawOpen", frames)
+    assert np.ptp(shown) > 0.1
+    np.testing.assert_allclose(said, shown, atol=1e-4)
 
 
 @pytest.mark.parametrize("offset", [-5.0, 3.0, 12.0])
