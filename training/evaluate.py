@@ -74,8 +74,10 @@ class Report:
                     _picture("lags.png"), *(_picture(f"{result.clip.name}.png") for result in results))  # fmt: skip
 
     def robustness_section(self) -> None:
-        """The same clips with babble, by telephone, slower and faster."""
-        rows = robustness(self.model, self.clips, other_speakers(self.options.real), self.options.style)
+        """The same clips with babble, with what --nonspeech holds, by telephone, slower and faster."""
+        folder = self.options.nonspeech
+        background = [sound for _, sound in tqdm(recordings(folder), "reading", leave=False)] if folder else []
+        rows = robustness(self.model, self.clips, other_speakers(self.options.real), self.options.style, background)
         plots.plot_robustness(rows, self.options.out / "robustness.png")
         self.verdicts += verdict.robustness_verdicts(rows)
         self.data["robustness"] = rows
@@ -171,7 +173,11 @@ def main() -> None:
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
     parser.add_argument("--cache", type=Path, default=CACHE, help="corpus of training.corpus, for held-out clips")
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder of real speech")
-    parser.add_argument("--nonspeech", type=Path, help="folder of music and noises, for more of the rest section")
+    parser.add_argument(
+        "--nonspeech",
+        type=Path,
+        help="folder of music and noises: lips rest through them, and follow speech that is 10 dB louder",
+    )
     parser.add_argument("--clips", type=int, default=30, help="held-out sentences at most")
     parser.add_argument("--threads", type=int, default=0, help="of the model; 0: one per core")
     options = parser.parse_args()

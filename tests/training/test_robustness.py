@@ -10,7 +10,7 @@ pytest.importorskip("scipy")
 
 from inference import Speech
 from training.evaluation.clips import EvalClip
-from training.evaluation.robustness import add_noise, at_speed, babble, conditions, means, telephone
+from training.evaluation.robustness import DRAWS, add_noise, at_speed, babble, conditions, means, telephone
 
 RATE = 16000
 
@@ -73,6 +73,19 @@ def test_the_reference_follows_the_speed() -> None:
         assert len(samples) / RATE == pytest.approx(2 / factor, abs=1e-3)
         np.testing.assert_allclose(ref["t"] * factor, reference["t"])
         np.testing.assert_allclose(ref["speech"] * factor, reference["speech"])
+
+
+def test_recordings_lie_beneath_the_speech_once_a_draw() -> None:
+    reference = {"t": np.arange(25) / 25, "speech": np.array([0.0, 1.0])}
+    clip = EvalClip("a", "grid", Speech(tone(200)), reference)
+    background = [tone(1000, 3.0), 0.1 * tone(3000, 0.4)]
+    heard = [s for name, s, _ in conditions(clip, [tone(90)], 0, background) if name == "background 10 dB"]
+    assert len(heard) == DRAWS
+    for sound in heard:
+        assert len(sound) == RATE
+        assert 10 * np.log10(power(clip.speech.samples) / power(sound - clip.speech.samples)) == pytest.approx(
+            10, abs=0.3
+        )
 
 
 def test_means_weigh_clips_alike() -> None:

@@ -137,8 +137,9 @@ def plot_robustness(rows: list[dict[str, Any]], path: Path) -> None:
     figure, axis = plt.subplots(figsize=(11, 4.5))
     for index, condition in enumerate(conditions):
         kept = {row["clip"]: row["kept"] for row in rows if row["condition"] == condition}
-        places = np.arange(len(clips)) + (index - (len(conditions) - 1) / 2) * 0.2
-        axis.bar(places, [kept[clip] for clip in clips], 0.18, label=condition)
+        width = 0.8 / len(conditions)
+        places = np.arange(len(clips)) + (index - (len(conditions) - 1) / 2) * width
+        axis.bar(places, [kept[clip] for clip in clips], 0.9 * width, label=condition)
     axis.axhline(0.9, color=SPEAKER, lw=1, ls="--")
     axis.set_xticks(np.arange(len(clips)), clips, fontsize=8)
     axis.set_ylim(0, 1.3)

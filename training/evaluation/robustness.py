@@ -2,13 +2,14 @@
 """The same speech worse recorded or at another speed: does the model still see the lips?
 
 Four conditions on every development clip: babble of eight other people 10 dB below the speech, a telephone line, and
-the clip played at 0.8 and 1.25 times its speed (pitch included; the reference's times are scaled alike). What counts
+the clip played at 0.8 and 1.25 times its speed (pitch included; the reference's times are scaled alike). A fifth where
+recordings are given: music or noise 10 dB below. What counts
 is r_ap against the same model's on the clean clip: at least .9 of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from .clips import Curves, EvalClip, EvalSet
 
 KEPT = 0.9  # of its own r_ap
 SPEAKERS = 8  # in the babble
-DRAWS = 3  # of babble per clip: one draw moves r_ap by some .02
+DRAWS = 3  # of babble, and of recordings, per clip: one draw moves r_ap by some .02
 
 
 def babble(voices: list[np.ndarray], count: int, random: np.random.Generator) -> np.ndarray:
@@ -72,18 +73,26 @@ def other_speakers(folder: Path) -> list[np.ndarray]:
     return [read_speech(readers[name]).samples for name in chosen]
 
 
-def conditions(clip: EvalClip, voices: list[np.ndarray], seed: int) -> Iterator[tuple[str, np.ndarray, Curves]]:
+def conditions(
+    clip: EvalClip, voices: list[np.ndarray], seed: int, background: Sequence[np.ndarray] = ()
+) -> Iterator[tuple[str, np.ndarray, Curves]]:
     """(condition, what is heard, the reference for it); a condition may come several times."""
     samples = clip.speech.samples
     for draw in range(DRAWS):
         noise = babble(voices, len(samples), np.random.default_rng((seed, draw)))
         yield "babble 10 dB", add_noise(samples, noise, 10.0), clip.reference
+    for draw in range(DRAWS if background else 0):
+        random = np.random.default_rng((seed, DRAWS + draw))
+        noise = babble([background[int(random.integers(len(background)))]], len(samples), random)
+        yield "background 10 dB", add_noise(samples, noise, 10.0), clip.reference
     yield "telephone", telephone(samples), clip.reference
     for factor in (0.8, 1.25):
         yield f"speed {factor:g}", at_speed(samples, factor), clip.at_speed(factor)
 
 
-def robustness(model: LipSyncModel, clips: EvalSet, voices: list[np.ndarray], style: str) -> list[dict[str, Any]]:
+def robustness(
+    model: LipSyncModel, clips: EvalSet, voices: list[np.ndarray], style: str, background: Sequence[np.ndarray] = ()
+) -> list[dict[str, Any]]:
     """One row per clip and condition: r_ap there, the clean one's, their ratio, r_sp the same way, and the lag (ms).
 
     The last rows, clip "mean", hold the means over clips and the ratio of these means.
@@ -92,7 +101,7 @@ def robustness(model: LipSyncModel, clips: EvalSet, voices: list[np.ndarray], st
     for seed, clip in enumerate(clips.clips):
         clean = clips.score(clip.reference, clips.curves(model.run(clip.speech, style)))
         found: dict[str, list[dict[str, float]]] = {}
-        for name, samples, reference in conditions(clip, voices, seed):
+        for name, samples, reference in conditions(clip, voices, seed, background):
             curves = clips.curves(model.run(Speech(samples), style))
             found.setdefault(name, []).append(clips.score(reference, curves))
         rows += [_row(clip.name, name, clean, scores) for name, scores in found.items()]
