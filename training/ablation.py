@@ -190,7 +190,7 @@ def _columns(figures: np.ndarray, own: np.ndarray, clips: int) -> list[tuple[str
 def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
     """Choose the held-out clips and compute all vectors."""
     held_out = np.concatenate([usable_clips(corpus, split) for split in ("dev", "test")])
-    held_out = np.array([i for i in held_out if corpus.clips[i].real and corpus.clips[i].weights is not None])
+    held_out = np.array([i for i in held_out if corpus.clips[i].real and corpus.clips[i].faces is not None])
     held_out = np.random.default_rng(11).permutation(held_out)[: options.clips]
     eval_set, branch = EvalSet.load(options.eval, options.flame), load_wav2sem(options.wav2sem)
     with torch.no_grad():
@@ -206,7 +206,7 @@ def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
 def hear(corpus: Corpus, options: argparse.Namespace) -> Heard:
     """Some English training clips, half of them of real speakers, as the encoder of the first network hears them."""
     usable = usable_clips(corpus, "train")
-    usable = usable[[corpus.clips[i].weights is not None for i in usable]]
+    usable = usable[[corpus.clips[i].faces is not None for i in usable]]
     real = np.array([corpus.clips[i].real for i in usable])
     random = np.random.default_rng(12)
     half = options.heard // 2

@@ -18,11 +18,9 @@ from torch.utils.data import DataLoader, IterableDataset
 from . import augment, targets
 from .config import FPS, HOP, NO_PHONE, SAMPLE_RATE, STYLES, Config
 from .features import STEP, mel_filters
-from .packing import Corpus
-from .targets.render import DYNAMICS
+from .packing import PREROLL, Clip, Corpus
 
-BREATH = round((DYNAMICS.onset + DYNAMICS.lead) * FPS)  # frames before the first phone at which the mouth is open
-LEAD_IN = round(0.2 * FPS)  # frames in which it opens
+LATE, CAUGHT_UP = 4, 6  # frames: see `catch_up`
 WARPS = np.linspace(0.86, 1.16, 13)  # vocal tract length factors
 
 
@@ -53,11 +51,6 @@ def rest_pose() -> np.ndarray:
     return targets.render([(0.0, 2.0, "SIL")], FPS, style="neutral", seed=0)[FPS]
 
 
-def breath_pose() -> np.ndarray:
-    """Weights of a face about to speak (K,)."""
-    return targets.render([(0.0, 2.0, "SIL"), (2.0, 2.2, "AH")], FPS)[2 * FPS - BREATH // 2]
-
-
 def room_tone(random: np.random.Generator, speech: np.ndarray, count: int) -> np.ndarray:
     """`count` samples like the quietest of `speech`: a recording's silence must not tell where its clip begins."""
     frames = speech[: len(speech) // HOP * HOP].reshape(-1, HOP)
@@ -65,6 +58,16 @@ def room_tone(random: np.random.Generator, speech: np.ndarray, count: int) -> np
     pieces = quiet[random.integers(0, len(quiet), count // HOP + 1)] * random.choice((-1, 1), (count // HOP + 1, 1))
     tone: np.ndarray = pieces.reshape(-1)[:count].astype(np.float32)
     return tone
+
+
+def catch_up(weights: np.ndarray) -> np.ndarray:
+    """Weights (T, K) of (LATE + T, K) that begin LATE frames before the sound does.
+
+    Lips lead the sound, so a recording that begins at once with a p would begin with lips that have parted already.
+    They begin as they were LATE frames ago instead, and catch up with the others within CAUGHT_UP frames.
+    """
+    first = np.round(np.arange(CAUGHT_UP) * (LATE + CAUGHT_UP) / CAUGHT_UP).astype(int)
+    return np.concatenate([weights[first], weights[LATE + CAUGHT_UP :]])
 
 
 class ExampleMaker:
@@ -83,7 +86,7 @@ class ExampleMaker:
             # Long clips hold more than one crop; short ones are joined: draw by the root of the length.
             weight = np.sqrt(seconds[which]) * np.where(english[which], 1.0, config.foreign_weight)
             self.pools.append((usable[which], np.cumsum(weight / weight.sum()) if which.any() else weight))
-        self.rest, self.breath = rest_pose(), breath_pose()
+        self.rest = rest_pose()
         clips = [corpus.clips[i] for i in usable]
         voices = [clip.sound for clip in clips if clip.about["language"] != "none"]
         music = [clip.sound for clip in clips if clip.about["source"] == "nonspeech:orchestra"]
@@ -101,10 +104,10 @@ class ExampleMaker:
         style = int(random.choice(len(STYLES), p=[0.55, 0.15, 0.15, 0.15]))
         sound = np.zeros(frames * HOP, np.float32)
         phones = np.zeros(frames, np.int64)
-        weights = np.tile(self.rest, (frames, 1))
+        weights = np.tile(self.rest, (LATE + frames, 1))  # what the lips do just before is needed, too
         vector = np.zeros(self.semantics.shape[1] if self.semantics is not None else 0, np.float32)
         if random.random() < self.config.nonspeech_share:
-            return self._finish(random, self._nonspeech(random, sound), phones, weights, style, vector)
+            return self._finish(random, self._nonspeech(random, sound), phones, weights[LATE:], style, vector)
         real, filled, ended, heard = random.random() < self.config.real_share, 0, 0, 0
         speed = random.uniform(0.75, 1.35) if random.random() < 0.5 else 1.0
         if random.random() < 0.4:
@@ -126,11 +129,12 @@ class ExampleMaker:
             if speed != 1.0:
                 piece = np.interp(np.arange(count * HOP) * speed, np.arange(len(piece)), piece).astype(np.float32)
             sound[filled * HOP : (filled + count) * HOP] = piece[: count * HOP]
-            source = np.minimum(np.round(np.arange(count) * speed).astype(int), end - start - 1) + start
-            assert clip.weights is not None  # choose() returned only such clips
+            source = np.minimum(np.round(start + speed * np.arange(count)).astype(int), end - 1)
             phones[place] = clip.phones[source]
-            weights[place] = clip.weights[min(style, 1)][source]
-            self._lead_in(weights[ended:filled], weights[filled], np.flatnonzero(phones[place]))
+            begun = LATE + ended if heard else 0
+            weights[begun : LATE + filled + count] = self._faces(
+                clip, min(style, 1), start + speed * np.arange(begun - LATE - filled, count)
+            )
             sound[ended * HOP : filled * HOP] = room_tone(random, piece, (filled - ended) * HOP)
             if self.semantics is not None:
                 vector += self.semantics[index] * count
@@ -138,17 +142,15 @@ class ExampleMaker:
             ended = filled + count
             filled = ended + int(random.integers(0, FPS // 2))
         sound = augment.degrade(random, sound, self.bank)
-        return self._finish(random, sound, phones, weights, style, vector / max(heard, 1))
+        return self._finish(random, sound, phones, catch_up(weights), style, vector / max(heard, 1))
 
-    def _lead_in(self, silence: np.ndarray, pose: np.ndarray, spoken: np.ndarray) -> None:
-        """Open the resting mouth of `silence` (n, K) for the next clip, which begins with `pose`, as the rules would.
-
-        They open it half a second before the first of the `spoken` frames, which is often before the clip.
-        """
-        ahead = np.arange(len(silence), 0, -1)[:, None]  # frames before the clip
-        held = max(0, BREATH - int(spoken[0])) if len(spoken) else 0
-        silence += np.clip((held + LEAD_IN - ahead) / LEAD_IN, 0, 1) * (self.breath - silence)
-        silence += np.clip(1 - ahead / LEAD_IN, 0, 1) * (pose - silence)
+    def _faces(self, clip: Clip, row: int, places: np.ndarray) -> np.ndarray:
+        """Weights (n, K) at `places`, frames of the clip: below 0 what the lips do before it, long before it rest."""
+        assert clip.faces is not None  # choose() returned only such clips
+        rows = np.round(PREROLL + places).astype(int)
+        found: np.ndarray = clip.faces[row][rows.clip(0, clip.faces.shape[1] - 1)].astype(np.float64)
+        found[rows < 0] = self.rest
+        return found
 
     def _nonspeech(self, random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
         if random.random() < 0.15:

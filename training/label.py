@@ -106,7 +106,7 @@ def unlabelled(corpus: Corpus) -> list[Clip]:
     texts: Counter[str] = Counter()
     found = []
     for clip in corpus.clips:
-        if clip.real and clip.weights is None and clip.about["split"] == "train":
+        if clip.real and clip.faces is None and clip.about["split"] == "train":
             text = clip.about["text"].casefold().strip()
             texts[text] += bool(text)
             if texts[text] <= PER_TEXT and SECONDS[0] <= clip.frames / FPS <= SECONDS[1]:

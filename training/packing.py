@@ -24,6 +24,7 @@ from . import targets
 from .config import FPS, HOP, NO_PHONE, PHONES, SAMPLE_RATE, STYLES
 
 LONGEST = 30.0  # seconds kept of a clip
+PREROLL = round(0.8 * FPS)  # frames before a clip in which the lips prepare for it
 SHARD = 512  # clips
 
 
@@ -32,19 +33,25 @@ class Clip:
     """One clip of the packed corpus; all arrays are views at 50 Hz frames.
 
     about: its line in clips.jsonl. sound: int16 (frames · 320,). phones: int8 (frames,), classes of PHONES or NO_PHONE.
-    weights: float16 (2, frames, K) in the neutral style and in STYLES[second]; None without an alignment.
+    faces: float16 (2, PREROLL + frames, K), weights in the neutral style and in STYLES[second], those before the clip
+    included; None without an alignment.
     """
 
     about: dict[str, Any]
     sound: np.ndarray
     phones: np.ndarray
-    weights: np.ndarray | None
+    faces: np.ndarray | None
     second: int
 
     @property
     def frames(self) -> int:
         """Length at 50 Hz."""
         return len(self.phones)
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """`faces` from the beginning of the sound on: (2, frames, K)."""
+        return None if self.faces is None else self.faces[:, PREROLL:]
 
     @property
     def real(self) -> bool:
@@ -66,9 +73,7 @@ class Corpus:
 
     def choose(self, split: str) -> np.ndarray:
         """Indices of the clips of `split` that have targets."""
-        return np.array(
-            [i for i, c in enumerate(self.clips) if c.about["split"] == split and c.weights is not None], int
-        )
+        return np.array([i for i, c in enumerate(self.clips) if c.about["split"] == split and c.faces is not None], int)
 
 
 def frame_phones(phones: list[list[Any]] | None, frames: int) -> np.ndarray:
@@ -90,12 +95,19 @@ def second_style(identity: str) -> int:
 
 
 def faces_of(identity: str, phones: list[Any], frames: int) -> np.ndarray:
-    """The rules' weights float16 (2, frames, K) for a clip's phones, in the neutral and in its second style."""
+    """The rules' weights float16 (2, PREROLL + frames, K) for a clip's phones, in the neutral and in its second style.
+
+    A clip may begin with a closure that the lips make before anything is heard: hence the PREROLL.
+    """
     seed = int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16)
-    face = np.empty((2, frames, len(targets.NAMES)), np.float16)
+    later = PREROLL / FPS
+    heard = [(start + later, end + later, name) for start, end, name in phones]
+    silent = heard[0][2] == "SIL"
+    heard = [(0.0, heard[0][1] if silent else later, "SIL"), *heard[1 if silent else 0 :]]
+    face = np.empty((2, PREROLL + frames, len(targets.NAMES)), np.float16)
     for row, style in ((0, STYLES[0]), (1, STYLES[second_style(identity)])):
-        rendered = targets.render(phones, FPS, style=style, seed=seed)
-        face[row] = rendered[np.minimum(np.arange(frames), len(rendered) - 1)]
+        rendered = targets.render(heard, FPS, style=style, seed=seed)
+        face[row] = rendered[np.minimum(np.arange(PREROLL + frames), len(rendered) - 1)]
     return face
 
 
@@ -106,11 +118,11 @@ def with_labels(corpus: Corpus, path: str | Path) -> Corpus:
     clips = []
     for clip in corpus.clips:
         label = labels.get(clip.about["id"])
-        if label is not None and clip.weights is None:
+        if label is not None and clip.faces is None:
             phones = frame_phones(label["phones"], clip.frames)
             for start, end in label["doubtful"]:
                 phones[_frames_of(start, end)] = NO_PHONE
-            clip = replace(clip, phones=phones, weights=faces_of(clip.about["id"], label["phones"], clip.frames))
+            clip = replace(clip, phones=phones, faces=faces_of(clip.about["id"], label["phones"], clip.frames))
         clips.append(clip)
     return replace(corpus, clips=clips)
 
@@ -139,7 +151,7 @@ def load_corpus(cache: str | Path, real: str | Path, processes: int = 2) -> Corp
 def _rules_key() -> str:
     path = Path(targets.__file__)
     sources = sorted(path.parent.glob("*.py")) if path.stem == "__init__" else sorted(path.parent.glob("targets*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources) + bytes([PREROLL])).hexdigest()[:16]
 
 
 def _map_shard(folder: Path, rules: str) -> list[Clip]:
@@ -149,10 +161,11 @@ def _map_shard(folder: Path, rules: str) -> list[Clip]:
     first = np.cumsum([0] + [about["frames"] for about in abouts])
     return [
         Clip(
-            about, samples[a * HOP : b * HOP], phones[a:b], weights[:, a:b] if about["phones"] else None,
+            about, samples[a * HOP : b * HOP], phones[a:b],
+            weights[:, a + n * PREROLL : b + (n + 1) * PREROLL] if about["phones"] else None,
             second_style(about["id"]),
         )
-        for about, (a, b) in zip(abouts, pairwise(first), strict=True)
+        for n, (about, (a, b)) in enumerate(zip(abouts, pairwise(first), strict=True))
     ]  # fmt: skip
 
 
@@ -170,7 +183,7 @@ def _pack_shard(lines: list[str], folder: Path, rules: str, cache: Path, real: P
         if about["phones"]:
             faces.append(faces_of(about["id"], about["phones"], about["frames"]))
         else:
-            faces.append(np.zeros((2, about["frames"], len(targets.NAMES)), np.float16))
+            faces.append(np.zeros((2, PREROLL + about["frames"], len(targets.NAMES)), np.float16))
     _save(folder / f"weights-{rules}.npy", np.concatenate(faces, 1))
 
 

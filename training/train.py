@@ -141,8 +141,8 @@ class Best:
     since: int = 0  # evaluations
 
     def offer(self, figure: float, step: int, average: nn.Module) -> None:
-        """Keep a copy of `average` if it is better than all before."""
-        if figure > self.figure:
+        """Keep a copy of `average` if it is better than all before, by more than rounding does."""
+        if figure > self.figure + 1e-4:
             state = {name: value.clone() for name, value in average.state_dict().items()}
             self.figure, self.step, self.average, self.since = figure, step, state, 0
         else:

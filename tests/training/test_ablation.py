@@ -15,7 +15,7 @@ from training.config import Config  # noqa: E402
 from training.frozen import Heard, train_after  # noqa: E402
 from training.metrics import seed_bootstrap  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
-from training.packing import Clip, Corpus  # noqa: E402
+from training.packing import PREROLL, Clip, Corpus  # noqa: E402
 from training.targets import NAMES  # noqa: E402
 
 HELD, EVAL = 40, 7
@@ -97,7 +97,7 @@ def small_corpus() -> Corpus:
     clips = []
     for number in range(4):
         sound = (random.normal(0, 0.05, 150 * 320) * 32768).astype(np.int16)
-        weights = np.zeros((2, 150, len(NAMES)), np.float16)
+        weights = np.zeros((2, PREROLL + 150, len(NAMES)), np.float16)
         weights[:, :, NAMES.index("jawOpen")] = 0.1 + 0.5 * (number % 2)
         clips.append(Clip({"id": str(number), "source": "real:x"}, sound, np.zeros(150, np.int8), weights, 1))
     return Corpus(clips, tuple(NAMES), "key")

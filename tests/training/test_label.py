@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 
 from training.config import FPS, NO_PHONE, PHONES  # noqa: E402
 from training.label import MOSTLY, PER_TEXT, PhoneModel, segments, unlabelled  # noqa: E402
-from training.packing import Clip, Corpus, frame_phones, with_labels  # noqa: E402
+from training.packing import PREROLL, Clip, Corpus, frame_phones, with_labels  # noqa: E402
 from training.targets import NAMES  # noqa: E402
 
 SIL, AA, B = (PHONES.index(name) for name in ("SIL", "AA", "B"))
@@ -25,7 +25,7 @@ SPOKEN = np.repeat([SIL, B, AA, SIL, B, AA, SIL], [10, 4, 8, 6, 4, 8, 10]).astyp
 def clip(identity: str, phones: np.ndarray, aligned: bool, text: str = "", split: str = "train") -> Clip:
     """A silent recording of a person."""
     about = {"id": identity, "source": "real:x", "text": text, "split": split, "language": "en"}
-    weights = np.zeros((2, len(phones), len(NAMES)), np.float16) if aligned else None
+    weights = np.zeros((2, PREROLL + len(phones), len(NAMES)), np.float16) if aligned else None
     labels = phones if aligned else np.full(len(phones), NO_PHONE, np.int8)
     return Clip(about, np.zeros(len(phones) * 320, np.int16), labels, weights, 1)
 

@@ -48,8 +48,10 @@ def test_training_goes_on_where_it_stopped(corpus: Corpus, tmp_path: Path) -> No
 
 
 def test_training_stops_when_nothing_improves(corpus: Corpus, tmp_path: Path) -> None:
-    train(Config(**TINY.to_dict() | {"steps": 50, "rate": 0.0}), corpus, tmp_path, every=0.0, patience=2)
-    assert steps(tmp_path) == [1, 2, 2]
+    train(Config(**TINY.to_dict() | {"steps": 5}), corpus, tmp_path / "first")
+    still, initial = Config(**TINY.to_dict() | {"steps": 50, "rate": 0.0}), tmp_path / "first" / "last.pt"
+    train(still, corpus, tmp_path, initial=initial, every=0.0, patience=2)
+    assert steps(tmp_path) == [1, 2, 3, 3]
 
 
 def test_the_best_network_is_kept() -> None:

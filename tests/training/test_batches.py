@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Examples of lips that prepare for what is not heard yet: where a recording begins, and in the silence before."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training.batches import CAUGHT_UP, LATE, ExampleMaker, catch_up  # noqa: E402
+from training.config import PHONES, Config  # noqa: E402
+from training.geometry import MEASURES, NEUTRAL_GAP, lip_geometry  # noqa: E402
+from training.packing import PREROLL, Clip, Corpus, faces_of, frame_phones  # noqa: E402
+from training.targets import NAMES  # noqa: E402
+
+SPOKEN = [(0.0, 0.06, "P"), (0.06, 0.5, "AA"), (0.5, 0.8, "AE"), (0.8, 1.6, "SIL")]
+FRAMES = 80
+P = PHONES.index("P")
+
+
+def lips(weights: np.ndarray) -> np.ndarray:
+    """Gap between the lips (T,) in mm."""
+    aperture = lip_geometry(NAMES).measures[:, MEASURES.index("aperture")]
+    gap: np.ndarray = NEUTRAL_GAP + weights.astype(np.float64) @ aperture
+    return gap
+
+
+@pytest.fixture(scope="module")
+def maker() -> ExampleMaker:
+    """Examples of one word that begins with a p, with the recording."""
+    clips = []
+    for number in range(4):
+        about = {"id": str(number), "source": "synthetic:x", "text": "", "language": "en", "split": "train"}
+        sound = (np.random.default_rng(number).normal(0, 0.05, FRAMES * 320) * 32768).astype(np.int16)
+        labels = frame_phones([list(phone) for phone in SPOKEN], FRAMES)
+        clips.append(Clip(about, sound, labels, faces_of(str(number), SPOKEN, FRAMES), 1))
+    return ExampleMaker(Corpus(clips, tuple(NAMES), "key"), Config(semantic=0, real_share=0.0, nonspeech_share=0.0))
+
+
+def test_lips_shut_before_a_clip_that_begins_with_p() -> None:
+    gap = lips(faces_of("a", SPOKEN, FRAMES)[0])
+    assert len(gap) == PREROLL + FRAMES
+    assert gap[PREROLL - 8 : PREROLL].min() < 1.0
+    resting = lips(faces_of("a", [(0.0, 1.6, "SIL")], FRAMES)[0])
+    assert gap[0] == pytest.approx(resting[0], abs=0.3)
+
+
+def test_silence_before_a_p_and_a_beginning_with_p_both_show_it(maker: ExampleMaker) -> None:
+    after_silence = at_once = 0
+    for seed in range(60):
+        example = maker.make(np.random.default_rng(seed), 200)
+        gap, phones = lips(example["weights"]), example["phones"]
+        for first in np.flatnonzero((phones[1:] == P) & (phones[:-1] != P)) + 1:
+            if first > 12:
+                after_silence += 1
+                assert gap[first - 9 : first + 1].min() < 1.0
+        if phones[0] == P:
+            at_once += 1
+            assert gap[:2].min() < 1.5
+            assert gap[5:20].max() > 5.0
+    assert after_silence > 50 and at_once > 5
+
+
+def test_lips_catch_up_without_a_jump() -> None:
+    weights = np.arange(LATE + 20.0)[:, None]
+    caught = catch_up(weights)[:, 0]
+    assert len(caught) == 20
+    assert caught[0] == 0
+    assert np.array_equal(caught[CAUGHT_UP:], weights[LATE + CAUGHT_UP :, 0])
+    assert np.all(np.diff(caught) >= 1) and np.diff(caught).max() <= 2
