@@ -40,7 +40,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_spee
 CLOSURE = {
     # The rules press lips by .12 in a closure (targets/face.py); a network in doubt does a part of it. Chosen
     # on held-out speech: lower shuts lips that should be open, higher leaves closures open.
-    "signal": ["mouthPressLeft", "mouthPressRight"], "begins": 0.015, "certain": 0.04,
+    "signal": ["mouthPressLeft", "mouthPressRight"], "begins": 0.02, "certain": 0.05,
     "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
 }  # fmt: skip
 
