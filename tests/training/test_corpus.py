@@ -174,6 +174,14 @@ def test_without_a_sound_font_it_says_what_to_do(monkeypatch, tmp_path):
         orchestra.play(1.0, np.random.default_rng(0))
 
 
+def test_without_fluidsynth_it_says_what_to_do(monkeypatch, tmp_path):
+    (tmp_path / "font.sf2").write_bytes(b"")
+    monkeypatch.setattr(orchestra, "SOUND_FONT", tmp_path / "font.sf2")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OSError, match=r"FluidSynth does not play.*setup_engines\.sh"):
+        orchestra.play(1.0, np.random.default_rng(0))
+
+
 def test_grammars_and_lip_sentences():
     rng = np.random.default_rng(0)
     assert len({texts.grammar_sentence("fr", rng) for _ in range(50)}) > 45

@@ -54,7 +54,7 @@ class Song:
 def play(seconds: float, rng: np.random.Generator) -> np.ndarray:
     """A piece of music (N,) float32 at 16 kHz.
 
-    Raises FileNotFoundError without FluidSynth or its sound font, CalledProcessError when FluidSynth fails.
+    Raises OSError without FluidSynth or its sound font, and when FluidSynth fails.
     """
     if not SOUND_FONT.exists():
         raise FileNotFoundError("There is no sound font; run training/corpus/setup_engines.sh.")
@@ -64,7 +64,10 @@ def play(seconds: float, rng: np.random.Generator) -> np.ndarray:
         effects = ["-R", str(rng.integers(2)), "-C", str(rng.integers(2))]  # reverb, chorus
         output = ["-F", "piece.wav", "-r", str(RATE), "-g", "0.4"]
         command = ["fluidsynth", "-ni", "-q", *effects, *output, str(SOUND_FONT), "piece.mid"]
-        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+        try:
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
+        except (OSError, subprocess.SubprocessError) as problem:
+            raise OSError(f"FluidSynth does not play ({problem}); run training/corpus/setup_engines.sh.") from problem
         sound, rate = soundfile.read(folder / "piece.wav", dtype="float32", always_2d=True)
     heard = soxr.resample(sound.mean(1), rate, SAMPLE_RATE)
     count = int(seconds * SAMPLE_RATE)
