@@ -11,9 +11,11 @@ import argparse
 import json
 import subprocess
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from inference import EMBEDDED_MODEL, LipSyncError, LipSyncModel
@@ -49,6 +51,12 @@ class Report:
         self.verdicts: list[dict[str, Any]] = []
         self.data: dict[str, Any] = {}
 
+    @cached_property
+    def recordings(self) -> list[tuple[str, np.ndarray]]:
+        """What --nonspeech holds; two sections hear it."""
+        folder = self.options.nonspeech
+        return list(tqdm(recordings(folder), "reading", leave=False)) if folder else []
+
     def clip_section(self) -> None:
         """The lips of real speakers: scores, curves, closures, lags."""
         style, out = self.options.style, self.options.out
@@ -75,8 +83,7 @@ class Report:
 
     def robustness_section(self) -> None:
         """The same clips with babble, with what --nonspeech holds, by telephone, slower and faster."""
-        folder = self.options.nonspeech
-        background = [sound for _, sound in tqdm(recordings(folder), "reading", leave=False)] if folder else []
+        background = [sound for _, sound in self.recordings]
         rows = robustness(self.model, self.clips, other_speakers(self.options.real), self.options.style, background)
         plots.plot_robustness(rows, self.options.out / "robustness.png")
         self.verdicts += verdict.robustness_verdicts(rows)
@@ -85,9 +92,8 @@ class Report:
 
     def rest_section(self) -> None:
         """Nobody speaks; the speaker is still; windows meet."""
-        quiet = rest_figures(self.model, nonspeech().items())
-        if self.options.nonspeech:
-            quiet += rest_figures(self.model, tqdm(recordings(self.options.nonspeech), "recordings", leave=False))
+        sounds = [*nonspeech().items(), *self.recordings]
+        quiet = rest_figures(self.model, tqdm(sounds, "sounds", leave=False))
         still = jitter(self.model, self.clips, self.options.style)
         long = seams(self.model, ten_minutes(self.options.real), self.options.style)
         self.verdicts += verdict.rest_verdicts(quiet, still, long)

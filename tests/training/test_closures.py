@@ -12,7 +12,8 @@ pytest.importorskip("torch")
 pytest.importorskip("pocketsphinx")
 
 from training.closures import CRITERIA, OTHERS, Criterion, Tally, closed_events
-from training.evaluation import mbrola
+from training.corpus.engines import MBROLA_VOICES, pho_phones, synthesise
+from training.corpus.voices import Voice
 from training.evaluation.languages import LANGUAGES, VOICES, rule_gap, sentences
 
 FPS = 50.0
@@ -69,18 +70,18 @@ def test_every_language_has_sentences_and_voices(language: str) -> None:
 
 def test_phones_that_mbrola_speaks_follow_one_another() -> None:
     spelt = "; a comment\n_\t30\nb\t65\naI\t120\t0 94 50 90\nts\t80\nA~\t50\np_h\t70\n\n_\t200\n"
-    phones = mbrola.phones_of(spelt)
+    phones = pho_phones(spelt)
     assert [name for *_, name in phones] == ["SIL", "B", "AY", "T", "S", "AA", "P", "SIL"]
     assert [round(start, 3) for start, *_ in phones] == [0, 0.03, 0.095, 0.215, 0.255, 0.295, 0.345, 0.415]
     assert phones[-1][1] == pytest.approx(0.615)
 
 
 @pytest.mark.skipif(
-    not ((mbrola.VOICES / "de5").exists() and shutil.which("espeak-ng") and shutil.which("mbrola")),
+    not ((MBROLA_VOICES / "de5").exists() and shutil.which("espeak-ng") and shutil.which("mbrola")),
     reason="MBROLA's voice de5 is not installed; see training/corpus/setup_engines.sh",
 )
 def test_an_engine_that_training_never_hears_speaks() -> None:
-    speech, phones = mbrola.synthesise("de5", "Mama backt.")
+    speech, phones = synthesise(Voice("mbrola", "de5", "de", 1), "Mama backt.", 1.0, 1.0, 0.5)
     assert len(speech) / 16000 == pytest.approx(phones[-1][1], abs=1e-3)
     loud = [np.std(speech[int(16000 * start) : int(16000 * end)]) for start, end, name in phones if name == "AA"]
     assert min(loud) > 0.01

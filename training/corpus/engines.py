@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Speech synthesisers that tell when they say what: flite, festival, RHVoice, SVOX Pico, espeak-ng.
+"""Speech synthesisers that tell when they say what: flite, festival, RHVoice, SVOX Pico, espeak-ng, MBROLA.
 
 Each function returns speech (N,) float32 at 16 kHz and its phones. They raise OSError or CalledProcessError when the
 program is missing (``setup_engines.sh`` installs them) and ValueError when sound and labels do not belong together.
@@ -20,7 +20,7 @@ import soxr
 from . import espeak
 from .align import align
 from .clips import SAMPLE_RATE
-from .phones import Phone, from_arpabet, from_rhvoice, tidy
+from .phones import Phone, from_arpabet, from_rhvoice, from_sampa, tidy
 from .voices import Voice
 
 Speech = tuple[np.ndarray, list[Phone]]
@@ -28,6 +28,7 @@ Speech = tuple[np.ndarray, list[Phone]]
 _ROOT = Path(os.environ.get("SPEECH_ROOT", "/opt/speech-root"))
 _ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": str(_ROOT / "usr/lib/x86_64-linux-gnu")}
 _TIMEOUT = 60
+MBROLA_VOICES = Path("/usr/share/mbrola")
 
 
 def synthesise(voice: Voice, text: str, rate: float, pitch: float, liveliness: float) -> Speech:
@@ -154,4 +155,30 @@ def _pico(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> S
     return speech, phones
 
 
-_ENGINES = {"flite": _flite, "festival": _festival, "rhvoice": _rhvoice, "pico": _pico}
+def _mbrola(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> Speech:
+    """espeak-ng spells the text in the voice's own phones with their lengths, MBROLA speaks exactly these.
+
+    For evaluation alone, since the voices' licence forbids what is sold. Its rate and pitch are left alone.
+    """
+    spelt = _run(["espeak-ng", "-v", f"mb-{voice.name}", "--pho", "-q", text], folder)
+    (folder / "text.pho").write_text(spelt, encoding="utf-8")
+    _run(["mbrola", "-e", str(MBROLA_VOICES / voice.name / voice.name), "text.pho", "speech.wav"], folder)
+    return _read(folder / "speech.wav"), pho_phones(spelt)
+
+
+def pho_phones(spelt: str) -> list[Phone]:
+    """Phones in a .pho text: a phone and its length in ms per line, then pitch targets."""
+    ends: list[tuple[float, str]] = []
+    now = 0.0
+    for line in spelt.splitlines():
+        if not line.strip() or line.startswith(";"):
+            continue
+        name, length = line.split()[:2]
+        names = from_sampa(name) or ["SIL"]
+        for each in names:
+            now += float(length) / 1000 / len(names)
+            ends.append((now, each))
+    return _from_ends(ends)
+
+
+_ENGINES = {"flite": _flite, "festival": _festival, "rhvoice": _rhvoice, "pico": _pico, "mbrola": _mbrola}

@@ -47,6 +47,11 @@ _IPA = {
 _IPA_PAIRS = {"tʃ": "CH", "dʒ": "JH", "tɕ": "CH", "dʑ": "JH", "ʈʂ": "CH", "tʂ": "CH", "ts": "T S", "dz": "D Z",
               "aɪ": "AY", "aʊ": "AW", "ɔɪ": "OY", "eɪ": "EY", "oʊ": "OW", "əʊ": "OW", "ai": "AY", "au": "AW",
               "ei": "EY", "ou": "OW", "iə": "IH R", "ɔø": "OY", "aɪə": "AY ER"}  # fmt: skip
+_SAMPA = {
+    "E": "ɛ", "O": "ɔ", "A": "ɑ", "{": "æ", "@": "ə", "6": "ɐ", "I": "ɪ", "U": "ʊ", "V": "ʌ", "Y": "ʏ", "2": "ø",
+    "9": "œ", "S": "ʃ", "Z": "ʒ", "N": "ŋ", "T": "θ", "D": "ð", "J": "ɲ", "L": "ʎ", "R": "ʁ", "H": "ɥ", "C": "ç",
+    "4": "ɾ",
+}  # fmt: skip
 
 
 def from_arpabet(name: str) -> str:
@@ -91,6 +96,11 @@ def from_ipa(symbols: str) -> list[str]:
             phones.append(_IPA[text[i]])
             i += 1
     return phones
+
+
+def from_sampa(name: str) -> list[str]:
+    """A phone of MBROLA's voices, in SAMPA, as a list of ARPABET phones: as `from_ipa`; aspiration is dropped too."""
+    return from_ipa("".join(_SAMPA.get(letter, letter) for letter in name.replace("_h", "")))
 
 
 def tidy(phones: list[Phone], seconds: float, tolerance: float = 0.02) -> list[Phone]:

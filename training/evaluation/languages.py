@@ -24,7 +24,6 @@ from ..corpus.phones import Phone
 from ..corpus.voices import Voice
 from ..geometry import MEASURES, NEUTRAL_GAP, lip_geometry
 from ..targets import NAMES, render
-from . import mbrola
 
 LANGUAGES = ("en", "de", "es", "fr", "it", "ru", "cmn")
 _SENTENCES = Path(__file__).parent / "sentences.tsv"
@@ -56,10 +55,7 @@ def speak(voice: Voice) -> Iterator[tuple[np.ndarray, list[Phone]]]:
     """The sentences of the voice's language; nothing when its engine is not installed, none that cannot be labelled."""
     for sentence in sentences(voice.language):
         try:
-            if voice.engine == "mbrola":
-                yield mbrola.synthesise(voice.name, sentence)
-            else:
-                yield synthesise(voice, sentence, 1.0, 1.0, 0.5)
+            yield synthesise(voice, sentence, 1.0, 1.0, 0.5)
         except ValueError:
             continue  # sound and labels do not belong together
         except (OSError, subprocess.SubprocessError, soundfile.LibsndfileError):

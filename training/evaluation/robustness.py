@@ -3,8 +3,8 @@
 
 Four conditions on every development clip: babble of eight other people 10 dB below the speech, a telephone line, and
 the clip played at 0.8 and 1.25 times its speed (pitch included; the reference's times are scaled alike). A fifth where
-recordings are given: music or noise 10 dB below. What counts
-is r_ap against the same model's on the clean clip: at least .9 of it.
+recordings are given: music or noise 10 dB below. What counts is r_ap against the same model's on the clean clip:
+at least .9 of it.
 """
 
 from __future__ import annotations
