@@ -26,9 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from inference import EMBEDDED_MODEL, ModelPackage, Speech, available_providers
+from inference import EMBEDDED_MODEL, LipSyncModel, ModelPackage, Speech, available_providers
 from inference.decoder import Decoder
-from inference.encoder import AudioEncoder
 
 from .speed import syllables
 
@@ -37,13 +36,13 @@ _VERTEX_BLOCK = 256  # frames
 
 
 def _encoder(package: ModelPackage, speech: Speech, options: argparse.Namespace) -> Callable[[], object]:
-    encoder = AudioEncoder(package, options.device, options.threads)
+    encoder = LipSyncModel.load(package, options.device, options.threads).encoder
     return lambda: encoder.listen(speech, lambda fraction: None)
 
 
 def _plain(package: ModelPackage, speech: Speech, options: argparse.Namespace) -> Callable[[], object]:
     """The graph calls that the encoder makes, and nothing else."""
-    encoder = AudioEncoder(package, options.device, options.threads)
+    encoder = LipSyncModel.load(package, options.device, options.threads).encoder
     calls: list[tuple[Any, ...]] = []
 
     def note(run: Callable[..., np.ndarray], *arguments: Any) -> np.ndarray:

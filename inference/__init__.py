@@ -3,7 +3,7 @@
 
 from .arkit import ArkitView, arkit_view, blendshape_names
 from .curves import CurveSet, make_curves
-from .errors import AudioError, CacheError, Cancelled, LipSyncError, MeshError, ModelError, RuntimeMissing
+from .errors import AudioError, CacheError, Cancelled, LipSyncError, MeshError, ModelError, OutputError, RuntimeMissing
 from .flame import FlameTopology, MeshFit, arkit_basis
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .model_package import ModelPackage, list_packages
@@ -28,6 +28,7 @@ __all__ = [
     "MeshFit",
     "ModelError",
     "ModelPackage",
+    "OutputError",
     "PointCache",
     "PrincipalView",
     "RuntimeMissing",

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from .arkit import arkit_view
-from .errors import LipSyncError
-from .interchange import write_json, write_live_link_csv
+from .errors import LipSyncError, OutputError
+from .interchange import check_place, write_json, write_live_link_csv
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .motion import FaceMotion, write_motion
 from .session import PROVIDERS
@@ -36,9 +36,12 @@ def _rate(text: str) -> float:
 
 def _seconds(text: str) -> float:
     """A length in seconds of at least four, or inf."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not value >= 4:
-        raise argparse.ArgumentTypeError(f"{text!r} is shorter than 4 seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of at least 4 seconds")
     return value
 
 
@@ -79,6 +82,16 @@ def _report(fraction: float, stage: str) -> None:
         print(f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
 
 
+def _check_output(options: argparse.Namespace) -> None:
+    """Say before the work, not after it, that the motion has no place; raises OutputError."""
+    output = Path(options.output)
+    check_place(output, (".npz", ".csv", ".json"))
+    if options.vertices and output.suffix.lower() != ".npz":
+        raise OutputError(f"Vertices are written to .npz alone, which “{output.name}” is not; choose such a name.")
+    if output.exists() and Path(options.speech).exists() and output.samefile(options.speech):
+        raise OutputError(f"“{output}” is the speech itself; choose another name for the motion.")
+
+
 def _write(motion: FaceMotion, options: argparse.Namespace) -> None:
     """In the form that the output's suffix names."""
     suffix = Path(options.output).suffix.lower()
@@ -95,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     began = time.perf_counter()
     try:
+        _check_output(options)
         speech = read_speech(options.speech)
         model = LipSyncModel.load(options.model, options.device)
         if model.encoder.note:

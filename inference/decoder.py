@@ -48,7 +48,7 @@ class Decoder:
         d = arrays["obj_vector.weight"].shape[0] if arrays.get("obj_vector.weight", np.empty(0)).ndim == 2 else 0
         if d < 1 or d % heads or d % 2:
             raise ModelError(f"The decoder's width {d} does not fit {heads} attention heads; get a whole model.")
-        inner = len(arrays.get(_LAYER + "linear1.bias", ()))
+        inner = np.size(arrays.get(_LAYER + "linear1.bias", ()))
         shapes = _shapes(d, inner, outputs, styles)
         for name, shape in shapes.items():
             if name not in arrays or arrays[name].shape != shape:

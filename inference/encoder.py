@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from .windows import crossfade, frame_loudness, plan_windows
 # Seconds that a window hears beyond either end: the positional convolution reaches 64 frames, 2.1 s at 30 fps, and
 # would meet silence there.
 _CONTEXT = 3.0
+_MEANING = 0.5  # share of the time that a sentence vector of the whole clip takes: its network is as large
 _BLOCK = 1 << 18  # samples whose convolution input is laid out at once
 
 
@@ -37,10 +39,13 @@ class Heard:
 
 
 class AudioEncoder:
-    """The graphs of a package. provider and threads as in `session.Session`; raises ModelError, RuntimeMissing."""
+    """The graphs of a package, whose memory frames are `width` numbers. Raises ModelError, RuntimeMissing.
 
-    def __init__(self, package: ModelPackage, provider: str = "CPU", threads: int = 0) -> None:
-        self.package = package
+    provider and threads as in `session.Session`.
+    """
+
+    def __init__(self, package: ModelPackage, width: int, provider: str = "CPU", threads: int = 0) -> None:
+        self.package, self.width = package, width
         self.graph = Session(package.folder / "model.onnx", provider, threads)
         has_wav2sem = "wav2sem.onnx" in package.files
         self.wav2sem = Session(package.folder / "wav2sem.onnx", provider, threads) if has_wav2sem else None
@@ -64,15 +69,29 @@ class AudioEncoder:
         clip = (_Wav2Vec2Clip if self.package.encoder_kind == "wav2vec2" else _FramesClip)(self, samples)
         rate = self.package.fps * self.package.memory_per_frame
         windows = plan_windows(clip.loudness, rate, longest or self.package.encoder_longest)
-        sentence = clip.sentence(windows)
+        sentence = clip.sentence(windows, lambda part: tick(_MEANING * part))
+        begun = 0.0 if sentence is None else _MEANING
 
         def parts() -> Iterator[np.ndarray]:
             for first, last in windows:
-                tick(first / windows[-1][1])
-                yield clip.memory(first, last, sentence)
+                tick(begun + (1 - begun) * first / windows[-1][1])
+                yield self._checked(clip.memory(first, last, sentence), last - first)
 
         per_frame = self.package.memory_per_frame
         return Heard(crossfade(windows, parts()), clip.loudness.reshape(-1, per_frame).mean(axis=1))
+
+    def _checked(self, memory: np.ndarray, count: int) -> np.ndarray:
+        """`memory`, which must be (count, width) and finite; raises ModelError."""
+        if memory.shape != (count, self.width):
+            raise ModelError(
+                f"The model “{self.package.name}” hears {memory.shape} where its decoder needs {(count, self.width)}; "
+                "get a whole model."
+            )
+        if not np.isfinite(memory).all():
+            device = self.graph.provider
+            way_out = "get a whole model" if device == "CPU" else f"run it on the CPU instead of {device}"
+            raise ModelError(f"The model “{self.package.name}” hears values that are no numbers; {way_out}.")
+        return memory
 
 
 class _FramesClip:
@@ -84,7 +103,7 @@ class _FramesClip:
         self._samples = np.pad(samples, (0, -len(samples) % (self._hop * encoder.package.memory_per_frame)))
         self.loudness = frame_loudness(self._samples, self._hop)
 
-    def sentence(self, windows: list[tuple[int, int]]) -> None:
+    def sentence(self, windows: list[tuple[int, int]], tick: Callable[[float], None]) -> None:
         """No whole-clip vector: the model was trained on sentences."""
 
     def memory(self, first: int, last: int, sentence: np.ndarray | None) -> np.ndarray:
@@ -104,7 +123,7 @@ class _Wav2Vec2Clip:
     def __init__(self, encoder: AudioEncoder, samples: np.ndarray) -> None:
         package = encoder.package
         self._encoder, self._samples = encoder, samples
-        self._hop = int(np.prod(package.strides))
+        self._hop = prod(package.strides)
         self._field = receptive_field(package.kernels, package.strides)
         heard = (len(samples) - self._field) // self._hop + 1
         if package.memory_per_frame == 1:
@@ -122,12 +141,13 @@ class _Wav2Vec2Clip:
         self._statistics = convolution_statistics(samples, package.kernels[0], package.strides[0])
         self.loudness = frame_loudness(samples[: heard * self._hop], self._hop)[self._frame]
 
-    def sentence(self, windows: list[tuple[int, int]]) -> np.ndarray | None:
+    def sentence(self, windows: list[tuple[int, int]], tick: Callable[[float], None]) -> np.ndarray | None:
         """F_s of the whole clip, (1, S): the mean over all frames, gathered window by window."""
         if self._encoder.wav2sem is None:
             return None
         total, weight = np.zeros(()), 0
         for first, last in windows:
+            tick(first / windows[-1][1])
             speech, _ = self._speech(first, last)
             frames = (speech.shape[1] - self._field) // self._hop + 1
             inputs = {"speech": speech, "statistics": self._statistics}

@@ -26,6 +26,10 @@ class CacheError(LipSyncError):
     """A vertex cache cannot be written or read."""
 
 
+class OutputError(LipSyncError):
+    """The result has no place, or not the one that was asked for."""
+
+
 class RuntimeMissing(LipSyncError):
     """A library that runs the model or reads sound cannot be loaded on this machine."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import ModelError
+from .errors import ModelError, OutputError
 from .motion import FaceMotion
 
 # The order of Live Link Face's columns: ARKit's 52 blendshapes, then turns of head and eyes, which speech has not.
@@ -27,19 +27,31 @@ _COLUMNS = (
 LIVE_LINK_COLUMNS = tuple(_COLUMNS.split(" "))
 
 
+def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
+    """Say before the work, not after it, that a result has no place; raises OutputError."""
+    if path.suffix.lower() not in suffixes:
+        *most, last = suffixes
+        raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
+
+
 def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
     """Write one row per frame: Timecode (HH:MM:SS:FF.mmm, as the app does), BlendshapeCount and 61 values.
 
-    Shapes outside ARKit's 52 are left out. Raises ModelError when `motion` is not in blendshapes, OSError when the
-    place cannot be written; the file appears whole or not at all.
+    A column for both sides at once (BrowInnerUp, CheekPuff) takes the mean of left and right. Shapes outside ARKit's 52
+    are left out. Raises ModelError when `motion` is not in blendshapes, OSError when the place cannot be written; the
+    file appears whole or not at all.
     """
     if motion.kind != "blendshapes":
-        raise ModelError("Live Link Face needs blendshapes; choose a model that has them, or write .npz.")
+        raise ModelError("Live Link Face needs blendshapes; show them with --arkit, or write .npz.")
     place = {name.lower(): column for column, name in enumerate(motion.names)}
     values = np.zeros((len(motion.weights), len(LIVE_LINK_COLUMNS)))
     for column, name in enumerate(LIVE_LINK_COLUMNS):
-        if name.lower() in place:
-            values[:, column] = motion.weights[:, place[name.lower()]]
+        whole, sides = name.lower(), [f"{name.lower()}{side}" for side in ("left", "right")]
+        sources = [place[source] for source in ([whole] if whole in place else sides) if source in place]
+        if sources:
+            values[:, column] = motion.weights[:, sources].mean(axis=1)
     beside = _beside(Path(path))
     try:
         with beside.open("w", encoding="utf-8", newline="") as file:

@@ -56,7 +56,7 @@ class LipSyncModel:
             styles=len(package.styles),
         )
         names, basis = _blendshapes(package) if blendshapes else _vertex_basis(decoder, package.vertices)
-        model = LipSyncModel(package, AudioEncoder(package, provider, threads), decoder, basis, names)
+        model = LipSyncModel(package, AudioEncoder(package, decoder.width, provider, threads), decoder, basis, names)
         if model.encoder.graph.provider != "CPU":
             model.run(Speech(np.zeros(SAMPLE_RATE, np.float32)))  # a device compiles, or fails, with its first input
         return model

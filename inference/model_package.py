@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .closure import CLOSING_SHAPE, Closure
+from .compact import DamagedData, unpack
 from .errors import ModelError
+from .speech import SAMPLE_RATE
 from .steady import Steadiness
 from .windows import LONGEST
 
@@ -115,13 +115,9 @@ def list_packages(folder: str | Path) -> list[ModelPackage | ModelError]:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz, as float32; raises ModelError for anything that is not plain finite numbers."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > _FILE_LIMIT:
-                raise ModelError(f"“{path.name}” unpacks to more than a model can hold.")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        raise ModelError(f"“{path.name}” is damaged ({error}); copy the model folder again.") from error
+        arrays = unpack(path.read_bytes(), _FILE_LIMIT)
+    except (OSError, DamagedData) as error:
+        raise ModelError(f"“{path.name}” is damaged; copy the model folder again.") from error
     for name, array in arrays.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ModelError(f"“{path.name}” holds {name} with values that are no finite numbers.")
@@ -174,17 +170,23 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
 
     def longest(table: dict[str, Any]) -> float:
         seconds = table.get("longest", LONGEST)  # null: as long as the clip
-        return inf if seconds is None else float(field({"longest": seconds}, "longest", (int, float), lambda v: v >= 4))
+        if seconds is None:
+            return inf
+        return float(field({"longest": seconds}, "longest", (int, float), lambda v: 4 <= v < 1e9))
 
     output = field(data, "output", dict)
     kind = field(output, "kind", str, lambda v: v in OUTPUT_KINDS)
     decoder = field(data, "decoder", dict)
+    per_frame = field(decoder, "memory_per_frame", int, lambda v: v in (1, 2))
     topology = field(data, "topology", str, lambda v: topology_vertices(v) > 0)
+    if kind == "blendshapes" and topology != "flame-5023":
+        raise fail("has no usable “topology”: blendshapes are those of a FLAME head, flame-5023")
     encoder = data.get("encoder", {"kind": "frames"})
     encoder_kind = field(encoder, "kind", str, lambda v: v in ENCODER_KINDS)
     official = encoder_kind == "wav2vec2"
     kernels, strides = (layers(encoder, key) if official else () for key in ("kernels", "strides"))
-    if len(kernels) != len(strides):
+    fits = len(kernels) == len(strides) and prod(strides) <= SAMPLE_RATE
+    if not fits or any(kernel < stride for kernel, stride in zip(kernels, strides, strict=True)):
         raise fail("has no usable “strides”")
     styles = texts(data, "styles", least=1)
     files = field(data, "files", dict, lambda v: set(_REQUIRED) <= set(v) <= set(_FILES))
@@ -208,8 +210,13 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         version=field(data, "version", str),
         licence=field(data, "licence", str),
         attribution=texts(data, "attribution"),
-        sample_rate=field(data, "sample_rate", int, lambda v: v == 16_000),
-        fps=float(field(data, "fps", (int, float), lambda v: 1 <= v <= 240)),
+        sample_rate=field(data, "sample_rate", int, lambda v: v == SAMPLE_RATE),
+        # A graph that answers once per so many samples would drift from speech that is cut between samples.
+        fps=float(
+            field(
+                data, "fps", (int, float), lambda v: 1 <= v <= 240 and (official or SAMPLE_RATE % (v * per_frame) == 0)
+            )
+        ),
         normalise=field(data, "normalise", str, lambda v: v in ("none", "unit-variance")),
         topology=topology,
         output_kind=kind,
@@ -218,7 +225,7 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         default_style=field(data, "default_style", str, lambda v: v in styles),
         period=field(decoder, "period", int, lambda v: 1 <= v <= 1000),
         heads=field(decoder, "heads", int, lambda v: v in (1, 2, 4, 8, 16)),
-        memory_per_frame=field(decoder, "memory_per_frame", int, lambda v: v in (1, 2)),
+        memory_per_frame=per_frame,
         lip_vertices=tuple(lips),
         closure=closure,
         steadiness=steadiness,

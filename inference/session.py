@@ -97,12 +97,17 @@ class Session:
     def _recover(self, error: Exception) -> None:
         """Load the graph on the CPU after a device failed; raises ModelError when it was the CPU."""
         if self.provider == "CPU":
-            raise ModelError(f"“{self._path.name}” cannot be run ({error}); copy the model folder again.") from error
-        self._fall_back(str(error).splitlines()[0])
+            raise self._failed(error) from error
+        self._fall_back(_essence(error))
         try:
             self._session = self._create()
         except Exception as again:
-            raise ModelError(f"“{self._path.name}” cannot be run ({again}); copy the model folder again.") from again
+            raise self._failed(again) from again
+
+    def _failed(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"“{self._path.name}” cannot be run ({_essence(error)}); choose another model, or copy its folder again."
+        )
 
     def _fall_back(self, reason: str) -> None:
         self.note = f"The model runs on the CPU because {self.provider} cannot be used ({reason})."
@@ -121,3 +126,9 @@ class Session:
         if session.get_providers()[0] != wanted[0]:
             self._fall_back("its driver or libraries are missing")
         return session
+
+
+def _essence(error: Exception) -> str:
+    """What onnxruntime says, without codes, places in its sources and further lines."""
+    first = next(iter(str(error).splitlines()), type(error).__name__)
+    return first.rsplit(" : ", 1)[-1].strip(" .")[:200]

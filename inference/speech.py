@@ -19,6 +19,9 @@ SHORTEST = 0.1  # seconds: less holds no syllable
 LONGEST = 4 * 3600.0  # seconds: 0.9 GB of samples
 READABLE_RATES = (1_000, 768_000)  # Hz
 _BLOCK = 1 << 16  # sample frames
+_MP3_LACKS = 2 * 1152  # sample frames, two of MP3's own: a header may promise a little more than the file holds
+_CANCELLED = 0.01  # of the loudest channel's power
+_UNKNOWN = (1 << 63) - 1  # frames that libsndfile reports where a header leaves the number open, as streamed FLAC may
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Speech:
 def read_speech(path: str | Path, start: float = 0.0, content: bytes | None = None) -> Speech:
     """Read any sound file that libsndfile knows (WAV, FLAC, OGG, Opus, MP3, AIFF …) as `Speech`.
 
-    Any sample rate and channel count: channels are averaged, then resampled with soxr. `start` is in seconds. With the
+    Any sample rate and channel count: channels are averaged (where they cancel out, as when one microphone's wires were
+    swapped, the loudest is taken instead), then resampled with soxr. `start` is in seconds. With the
     file's `content` nothing is read from disk; `path` then only names it in messages. Raises AudioError when the file
     is missing, is no sound, is damaged, too short or too long, and RuntimeMissing when the sound libraries cannot be
     loaded.
@@ -87,17 +91,23 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise AudioError(f"“{path.name}” is an empty file; export the speech again.")
         with soundfile.SoundFile(str(path) if content is None else BytesIO(content)) as file:
+            if file.frames == _UNKNOWN:  # nor can its end be found: soundfile seeks there after reading, and fails
+                raise AudioError(f"“{path.name}” does not say how long it is; export the speech again.")
             yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(
             f"“{path.name}” is damaged or not a sound file; export the speech as WAV, FLAC, OGG or MP3."
         ) from error
+    except TypeError as error:  # by its name it has no header
+        raise AudioError(
+            f"“{path.name}” does not say what sound it holds; export it as WAV, FLAC, OGG or MP3."
+        ) from error
     except (OSError, ValueError) as error:
         raise AudioError(f"“{path}” cannot be read ({error}); choose another sound file.") from error
 
 
-def _read_blocks(file: Any, name: str) -> np.ndarray:
-    """Mix down and resample block by block; raises AudioError for what no block may hold."""
+def _read_blocks(file: Any, name: str, channel: int | None = None) -> np.ndarray:
+    """One channel, or all mixed down, resampled block by block; raises AudioError for what no block may hold."""
     import soxr
 
     rate, declared = file.samplerate, file.frames
@@ -108,19 +118,23 @@ def _read_blocks(file: Any, name: str) -> np.ndarray:
             f"“{name}” lasts {declared / rate / 3600:.1f} hours; cut it into pieces of under {LONGEST / 3600:.0f}."
         )
     resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32") if rate != SAMPLE_RATE else None
-    pieces, count = [], 0
+    pieces, count, power, mixed_power = [], 0, np.zeros(file.channels), 0.0
     block = max(1, _BLOCK // file.channels)
     while len(frames := file.read(block, dtype="float32", always_2d=True)):
-        mono = frames.mean(axis=1, dtype=np.float32)
+        mono = frames.mean(axis=1, dtype=np.float32) if channel is None else np.ascontiguousarray(frames[:, channel])
         if not np.isfinite(mono).all():
             raise AudioError(f"“{name}” holds samples that are not numbers; export the speech again.")
+        power += np.square(frames, dtype=np.float64).sum(axis=0)
+        mixed_power += np.square(mono, dtype=np.float64).sum()
         count += len(mono)
         if count / rate > LONGEST:
             raise AudioError(f"“{name}” is longer than {LONGEST / 3600:.0f} hours; cut it into pieces.")
         pieces.append(resampler.resample_chunk(mono) if resampler else mono)
-    # Only MP3 headers may promise a few frames more than the file holds.
-    if count < declared * (0.99 if file.format == "MPEG" else 1.0):
+    if declared - count > (max(0.01 * declared, _MP3_LACKS) if file.format == "MP3" else 0):
         raise AudioError(f"“{name}” breaks off after {count / rate:.1f} s; export the speech again.")
+    if channel is None and mixed_power < _CANCELLED * power.max():
+        file.seek(0)
+        return _read_blocks(file, name, int(power.argmax()))
     if resampler:
         pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
     return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
@@ -132,7 +146,7 @@ def _checked(samples: np.ndarray, name: str) -> np.ndarray:
         raise AudioError(f"“{name}” has no sound in it; export the speech again.")
     if len(samples) < SHORTEST * SAMPLE_RATE:
         raise AudioError(
-            f"“{name}” lasts only {len(samples) / SAMPLE_RATE * 1000:.0f} ms; choose at least {SHORTEST:g} s of speech."
+            f"“{name}” lasts only {len(samples) * 1000 // SAMPLE_RATE} ms; choose at least {SHORTEST:g} s of speech."
         )
     peak = float(np.abs(samples).max())
     # Float files may use any scale, the range of 16-bit integers for one.

@@ -17,7 +17,7 @@ from typing import Any
 
 import bpy
 
-from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage
+from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
 from . import (
     audio_source,
     bake,
@@ -168,9 +168,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
         ),
     )
     if task.plan is not None and place.suffix.lower() != ".blend":
-        raise output.OutputError(
-            f"A vertex cache is played by a .blend, which “{place.name}” is not; choose such a name."
-        )
+        raise OutputError(f"A vertex cache is played by a .blend, which “{place.name}” is not; choose such a name.")
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):
         print(sentence, file=sys.stderr)
@@ -204,7 +202,7 @@ def _open(path: str) -> None:
     try:
         bpy.ops.wm.open_mainfile(filepath=str(Path(path).absolute()), load_ui=False)
     except RuntimeError as error:
-        raise output.OutputError(f"“{path}” cannot be opened as a .blend file.") from error
+        raise OutputError(f"“{path}” cannot be opened as a .blend file.") from error
 
 
 def register() -> None:

@@ -14,20 +14,13 @@ from pathlib import Path
 
 import bpy
 
-from ..inference import LipSyncError
-
-
-class OutputError(LipSyncError):
-    """A .blend cannot be read, or a result cannot be written."""
+from ..inference import OutputError
+from ..inference.interchange import check_place as check_any_place
 
 
 def check_place(path: Path) -> None:
     """Say before the work, not after it, that the result has no place; raises OutputError."""
-    if path.suffix.lower() not in FORMATS:
-        *most, last = FORMATS
-        raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
+    check_any_place(path, tuple(FORMATS))
     module, name = FORMATS[path.suffix.lower()][0].split(".")
     if name not in dir(getattr(bpy.ops, module)):
         raise OutputError(

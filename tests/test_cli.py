@@ -47,15 +47,32 @@ def test_failures_are_one_sentence_and_write_nothing(
         [str(wav), "-o", str(out), "--model", str(tmp_path)],
         [str(wav), "-o", str(out), "--model", str(toy_folder), "--style", "shouting"],
         [str(wav), "-o", str(tmp_path / "no" / "folder.npz"), "--model", str(toy_folder)],
+        [str(wav), "-o", str(tmp_path / "face.fbx"), "--model", str(toy_folder)],
+        [str(wav), "-o", str(tmp_path / "face.csv"), "--vertices", "--model", str(toy_folder)],
     )
     for job in jobs:
         assert main(job) == 1
         error = capsys.readouterr().err.strip()
         assert error.startswith("Error: ") and "\n" not in error
-    assert not out.exists()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.wav"]
 
 
-@pytest.mark.parametrize("wrong", [[], ["a.wav"], ["a.wav", "-o", "m.npz", "--fps", "0"], ["a.wav", "--nonsense"]])
+def test_the_speech_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str], babble: np.ndarray) -> None:
+    """A recording may have any name; so may the motion, by mistake."""
+    speech = tmp_path / "line.npz"
+    soundfile.write(speech, babble, 16000, format="WAV")
+    before = speech.read_bytes()
+    assert main([str(speech), "-o", str(tmp_path / "." / "line.npz")]) == 1
+    assert "is the speech itself" in capsys.readouterr().err and speech.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [], ["a.wav"], ["a.wav", "-o", "m.npz", "--fps", "0"], ["a.wav", "-o", "m.npz", "--longest", "ten"],
+        ["a.wav", "--nonsense"],
+    ],
+)  # fmt: skip
 def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(wrong)

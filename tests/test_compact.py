@@ -100,6 +100,38 @@ def test_a_bomb_is_not_inflated() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_bomb_that_claims_to_be_small(method: int) -> None:
+    """64 MB of zeros whose directory says 100 bytes."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("evil.npy", bytes(64 << 20))
+    data = packed.getvalue().replace((64 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DamagedData):
+            unpack(data)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"{'descr': '<f4", b"\x00\x00", b"__import__('os')"])
+def test_headers_that_are_no_dictionary(header: bytes) -> None:
+    with pytest.raises(DamagedData):
+        unpack(_zip(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header))
+
+
+def test_a_member_that_is_encrypted_or_no_array() -> None:
+    with pytest.raises(DamagedData):
+        unpack(_zip(b"no array"))
+    data = bytearray(_zip(b"no array"))
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + flags] |= 1
+    with pytest.raises(DamagedData):
+        unpack(bytes(data))
+
+
 def test_many_empty_members_are_refused() -> None:
     with pytest.raises(DamagedData, match="larger"):
         unpack(pack({f"a{i}": np.zeros(0) for i in range(300)}))

@@ -36,6 +36,16 @@ def test_live_link_layout(tmp_path: Path) -> None:
     assert {row["HeadYaw"] for row in rows} == {"0.000000"} and {row["BlendshapeCount"] for row in rows} == {"61"}
 
 
+def test_a_column_for_both_sides_is_their_mean(tmp_path: Path) -> None:
+    """ARKit has one cheekPuff and one browInnerUp, the models here one for each side."""
+    names = ("cheekPuffLeft", "cheekPuffRight", "browInnerUpLeft")
+    weights = np.array([[0.2, 0.4, 0.3]], np.float32)
+    write_live_link_csv(FaceMotion(60.0, 0.0, names, weights, np.zeros((3, 4, 3), np.float32)), tmp_path / "face.csv")
+    with (tmp_path / "face.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["CheekPuff"]) == pytest.approx(0.3) and float(row["BrowInnerUp"]) == pytest.approx(0.3)
+
+
 def test_json_gives_the_same_numbers(tmp_path: Path) -> None:
     write_json(motion(), tmp_path / "face.json")
     data = json.loads((tmp_path / "face.json").read_text())

@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from toy_package import NAMES, STYLES, decoder_arrays, write_json
 
-from inference import LipSyncModel, ModelError, ModelPackage, list_packages
+from inference import LipSyncModel, ModelError, ModelPackage, Speech, list_packages
 
 
 @pytest.fixture
@@ -76,7 +77,8 @@ OFFICIAL = {"kind": "wav2vec2", "kernels": [10, 3], "strides": [5, 2]}
     [
         1, {}, {"kind": "hubert"}, {"kind": "wav2vec2"}, OFFICIAL | {"strides": [5]}, OFFICIAL | {"kernels": [0, 3]},
         OFFICIAL | {"kernels": [10**9, 3]}, OFFICIAL | {"strides": "5,2"}, OFFICIAL | {"longest": 0},
-        OFFICIAL | {"longest": "long"}, OFFICIAL | {"longest": True},
+        OFFICIAL | {"longest": "long"}, OFFICIAL | {"longest": True}, OFFICIAL | {"longest": 10**400},
+        OFFICIAL | {"kernels": [3, 2], "strides": [4, 2]}, OFFICIAL | {"kernels": [64] * 16, "strides": [64] * 16},
     ],
 )  # fmt: skip
 def test_odd_encoders_are_refused(folder: Path, encoder: object) -> None:
@@ -90,6 +92,20 @@ def test_official_encoder_and_other_meshes(folder: Path) -> None:
     package = ModelPackage.read(folder)
     assert (package.encoder_kind, package.strides, package.vertices) == ("wav2vec2", (5, 2), 500)
     assert package.encoder_longest == float("inf")
+
+
+@pytest.mark.parametrize("fps", [0, 30, 60, 33.3, 1000, "50", True])
+def test_rates_that_drift_are_refused(folder: Path, fps: object) -> None:
+    """A graph answers once per whole number of samples: 16 kHz are no whole number of samples 30 times a second."""
+    write_json(folder, fps=fps)
+    with pytest.raises(ModelError, match="fps"):
+        ModelPackage.read(folder)
+
+
+def test_blendshapes_need_a_flame_head(folder: Path) -> None:
+    write_json(folder, topology="biwi-23370")
+    with pytest.raises(ModelError, match="FLAME"):
+        ModelPackage.read(folder)
 
 
 @pytest.mark.parametrize("topology", ["flame", "vertices-0", "vertices-99999999", "vertices--3", "vertices-5 "])
@@ -161,8 +177,34 @@ def test_truncated_weights(folder: Path) -> None:
 def test_graph_that_is_no_graph(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"not a graph")
     write_json(folder)
-    with pytest.raises(ModelError, match="cannot be run"):
+    with pytest.raises(ModelError, match=r"cannot be run \([^\n]{1,200}\); choose another model"):
         LipSyncModel.load(folder)
+
+
+def test_weights_without_dimensions(folder: Path) -> None:
+    spoil(folder, **{"transformer_decoder.layers.0.linear1.bias": np.array(1.0, np.float32)})
+    with pytest.raises(ModelError, match="linear"):
+        LipSyncModel.load(folder)
+
+
+def test_graph_that_answers_with_something_else(folder: Path) -> None:
+    """Half as many frames as model.json says, a width that is not the decoder's, no numbers."""
+    speech = Speech(np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1)
+    write_json(folder, fps=25)
+    with pytest.raises(ModelError, match=r"hears \(50, 16\) where its decoder needs \(25, 16\)"):
+        LipSyncModel.load(folder).run(speech)
+    np.savez(folder / "decoder.npz", **decoder_arrays(d=8))
+    write_json(folder)
+    with pytest.raises(ModelError, match=r"hears \(50, 16\) where its decoder needs \(50, 8\)"):
+        LipSyncModel.load(folder).run(speech)
+    np.savez(folder / "decoder.npz", **decoder_arrays())
+    graph = onnx.load(folder / "model.onnx")
+    hear = next(array for array in graph.graph.initializer if array.name == "hear")
+    hear.CopyFrom(onnx.numpy_helper.from_array(np.full((320, 16), np.nan, np.float32), "hear"))
+    onnx.save(graph, folder / "model.onnx")
+    write_json(folder)
+    with pytest.raises(ModelError, match="no numbers; get a whole model"):
+        LipSyncModel.load(folder).run(speech)
 
 
 def test_unknown_blendshape(folder: Path) -> None:

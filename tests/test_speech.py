@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference import AudioError, read_speech
-from inference.speech import SAMPLE_RATE
+from inference.speech import SAMPLE_RATE, sound_duration
 
 
 def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
@@ -75,6 +75,15 @@ def write_bad(kind: str, path: Path) -> None:
     elif kind in ("nan", "infinite"):
         good[8000] = np.nan if kind == "nan" else np.inf
         soundfile.write(path, good, 16000, format="WAV", subtype="FLOAT")
+    elif kind == "endless flac":  # a stream's header need not say how long it is
+        soundfile.write(path, good, 16000, format="FLAC")
+        raw = bytearray(path.read_bytes())
+        raw[21] &= 0xF0
+        raw[22:26] = bytes(4)
+        path.write_bytes(raw)
+    elif kind == "half an mp3":
+        soundfile.write(path, good, 16000, format="MP3")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif kind == "truncated flac":
         noise = 0.1 * np.random.default_rng(0).normal(size=(64000, 1))
         soundfile.write(path, noise, 16000, format="FLAC")
@@ -84,8 +93,12 @@ def write_bad(kind: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["missing", "empty", "text", "no samples", "10 ms", "nan", "infinite", "truncated flac", "folder"]
-)
+    "kind",
+    [
+        "missing", "empty", "text", "no samples", "10 ms", "nan", "infinite", "truncated flac", "endless flac",
+        "half an mp3", "folder",
+    ],
+)  # fmt: skip
 def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "speech.wav"
     write_bad(kind, path)
@@ -94,11 +107,36 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, kind: str) -> Non
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
+def test_sound_without_a_header(tmp_path: Path) -> None:
+    (tmp_path / "line.raw").write_bytes(bytes(32000))
+    for read in (read_speech, sound_duration):
+        with pytest.raises(AudioError, match=r"“line\.raw” does not say what sound it holds; export it as WAV"):
+            read(tmp_path / "line.raw")
+
+
+def test_mp3_may_lack_its_last_frame(tmp_path: Path) -> None:
+    """The header tells how many frames there were; players don't mind when the last one is missing."""
+    soundfile.write(tmp_path / "a.mp3", tone(16000, 3.0), 16000)
+    raw = (tmp_path / "a.mp3").read_bytes()
+    (tmp_path / "a.mp3").write_bytes(raw[:-50])
+    assert 2.9 < read_speech(tmp_path / "a.mp3").duration < 3.0
+
+
+@pytest.mark.parametrize("other", [-1.0, 0.0, 1.0])
+def test_channels_that_cancel_out(tmp_path: Path, other: float) -> None:
+    """One microphone's wires swapped: the mean of the channels would be silence."""
+    sound = tone(44100, 1.0)
+    soundfile.write(tmp_path / "a.wav", np.concatenate([sound, other * sound], axis=1), 44100)
+    heard = read_speech(tmp_path / "a.wav").samples
+    power = np.square(heard[1000:-1000]).mean() / np.square(sound).mean()
+    assert power == pytest.approx(0.25 if other == 0 else 1.0, rel=0.02)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_bytes_never_crash(tmp_path: Path, data: st.DataObject) -> None:
     """Flip and cut bytes of real files: samples that are finite, or AudioError."""
-    suffix = data.draw(st.sampled_from(["wav", "flac", "ogg", "aiff"]))
+    suffix = data.draw(st.sampled_from(["wav", "flac", "ogg", "aiff", "mp3"]))
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, tone(16000, 0.3), 16000)
     raw = bytearray(path.read_bytes())

@@ -79,6 +79,14 @@ def test_long_runs_keep_keys_in_float32_and_stay_exact(model: LipSyncModel) -> N
     assert 0 < np.abs(long[:1900] - short).max() < 1e-5
 
 
+def test_progress_never_stands_still_nor_goes_back(model: LipSyncModel) -> None:
+    """Half of the listening is for the sentence vector, which the whole clip has in common."""
+    ticks: list[float] = []
+    model.encoder.listen(speech(60), ticks.append, 10)
+    assert model.encoder.wav2sem is not None and len(ticks) > 10
+    assert ticks[0] == 0 and min(np.diff(ticks)) > 0 and max(np.diff(ticks)) < 0.15 and ticks[-1] > 0.8
+
+
 def test_cancel_within_a_run_of_the_decoder(model: LipSyncModel) -> None:
     heard: list[str] = []
 
