@@ -34,7 +34,6 @@ def add_head_bone(head: bpy.types.Object, fixed_materials: tuple[str, ...] = ("c
     bpy.context.view_layer.update()
     for hair in head.children:
         hair.parent, hair.parent_type, hair.parent_bone = rig, "BONE", "Head"
-        hair.matrix_parent_inverse = Matrix.Translation(-(PIVOT + Vector((0, 0, 0.1))))
         # A bone's own axes: y along the bone. The inverse of its rest matrix puts the hair back where it was.
         tip = rig.data.bones["Head"].matrix_local @ Matrix.Translation((0, 0.1, 0))
         hair.matrix_parent_inverse = tip.inverted()

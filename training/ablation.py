@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from .config import SAMPLE_RATE, STYLES, profile
-from .encoder import layers_of
+from .checkpoints import config_of
+from .config import SAMPLE_RATE, STYLES
 from .evaluation.clips import EvalClip, EvalSet
 from .frozen import Heard, train_after
 from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
@@ -142,8 +142,8 @@ def run(variant: str, seed: int, judge: Judge, options: argparse.Namespace, hear
         return
     vectors = judge.vectors.train_with(variant)
     size = 0 if vectors is None else vectors.shape[1]
-    shape = {"batch": options.batch, "crop": options.crop, "rate": options.rate, "layers": layers_of(options.initial)}
-    config = profile("cpu", steps=options.steps, seed=seed, semantic=size, **shape)
+    pace = {"steps": options.steps, "batch": options.batch, "crop": options.crop, "rate": options.rate}
+    config = replace(config_of(options.initial), seed=seed, semantic=size, **pace)
     if heard is not None:
         network = train_after(build(config, judge.corpus, options.initial), judge.corpus, heard, vectors, config)
     else:
@@ -190,7 +190,8 @@ def _columns(figures: np.ndarray, own: np.ndarray, clips: int) -> list[tuple[str
 def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
     """Choose the held-out clips and compute all vectors."""
     held_out = np.concatenate([usable_clips(corpus, split) for split in ("dev", "test")])
-    held_out = np.array([i for i in held_out if corpus.clips[i].real and corpus.clips[i].faces is not None])
+    clips = corpus.clips
+    held_out = np.array([i for i in held_out if clips[i].real and clips[i].faces is not None and not clips[i].watched])
     held_out = np.random.default_rng(11).permutation(held_out)[: options.clips]
     eval_set, branch = EvalSet.load(options.eval, options.flame), load_wav2sem(options.wav2sem)
     with torch.no_grad():

@@ -198,8 +198,9 @@ class BatchStream(IterableDataset[Batch]):
             stretch = 3 if shape.random() < self.config.long_share else 1
             frames = int(self.config.crop * FPS) * stretch
             items = [
+                # From 1: numbered from 0, the first one's random numbers would be those of the shape.
                 self.maker.make(np.random.default_rng((self.config.seed, step, item, self.rank)), frames)
-                for item in range(max(1, self.config.batch // stretch))
+                for item in range(1, 1 + max(1, self.config.batch // stretch))
             ]
             yield collate(items)
             step += stride

@@ -18,7 +18,7 @@ import numpy as np
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
-from .corpus.clips import Clip, read_clips
+from .corpus.clips import Clip, read_clips, watched
 from .geometry import INNER_PAIRS, NEUTRAL_GAP
 from .train import CACHE, REAL_SPEECH
 
@@ -120,6 +120,7 @@ class Tally:
 def held_out(cache: Path, most: int) -> Iterator[tuple[str, Clip]]:
     """(kind of voice and language, clip): labelled speech of the development and test splits, at most so many each."""
     clips = [c for c in read_clips(cache) if c.split in ("dev", "test") and c.phones and c.language != "none"]
+    clips = [c for c in clips if not watched(c.id, c.split, c.language)]
     seen: Counter[str] = Counter()
     for index in np.random.default_rng(3).permutation(len(clips)):
         clip = clips[index]

@@ -8,7 +8,6 @@ original, kept for the comparison in the model card.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -94,11 +93,6 @@ class SpeechEncoder(nn.Module):
     ) -> Tensor:
         """`valid` (B, N/320) bool is true on frames that are no padding; None means all of them."""
         return self.encoder(self.front_end(speech, filters, mask), attention_mask=valid).last_hidden_state
-
-
-def layers_of(checkpoint: str | Path) -> int:
-    """Transformer layers of the speech encoder in a checkpoint: whoever starts from it should not lose some unseen."""
-    return int(torch.load(checkpoint, weights_only=True)["config"]["layers"])
 
 
 def masked_mean(x: Tensor, valid: Tensor | None = None) -> Tensor:

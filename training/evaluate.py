@@ -38,7 +38,8 @@ PUBLISHED = """Figures of the clips' README on a larger set (scans / videos / GR
 """
 COUNTING = """Share of p, b, m that come under a gap: near, 2.5 mm within 30 ms of the label; firm, 1 mm from 130 ms
 before to 20 ms after it; centre, 1.5 mm within 40 ms of its middle. Others: the same of t, d, n, k, g away from
-closures and pauses, whose lips are open. Rules: what the rules that made the targets reach with the true phones.
+closures and pauses, whose lips are open. Rules: what the rules that made the targets reach with the true phones. New:
+voices that training never heard.
 """
 
 

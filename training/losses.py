@@ -30,7 +30,7 @@ class LipLoss(nn.Module):
     phones       cross entropy, auxiliary
     """
 
-    def __init__(self, geometry: LipGeometry, phone_weight: float = 1.0, closure_weight: float = 0.3) -> None:
+    def __init__(self, geometry: LipGeometry, phone_weight: float, closure_weight: float) -> None:
         super().__init__()
         self.phone_weight, self.closure_weight = phone_weight, closure_weight
         self.register_buffer("measures", torch.tensor(geometry.measures), persistent=False)

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from . import targets
 from .config import FPS, HOP, NO_PHONE, PHONES, SAMPLE_RATE, STYLES
+from .corpus.clips import watched
 
 LONGEST = 30.0  # seconds kept of a clip
 PREROLL = round(0.8 * FPS)  # frames before a clip in which the lips prepare for it
@@ -57,6 +58,11 @@ class Clip:
     def real(self) -> bool:
         """True when a person spoke it."""
         return str(self.about["source"]).startswith("real:")
+
+    @property
+    def watched(self) -> bool:
+        """True when training may watch it: see `corpus.clips.watched`."""
+        return watched(self.about["id"], self.about["split"], self.about["language"])
 
     def speech(self) -> np.ndarray:
         """Samples as float32, full scale ±1."""

@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from . import checkpoints
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, Config, profile
-from .encoder import layers_of
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
 from .model import FaceFormer, count_parameters
@@ -37,6 +37,8 @@ from .packing import Corpus, load_corpus, with_labels
 from .wav2sem import sentence_vectors
 
 CACHE = Path("training/cache")
+EVALUATIONS = 10  # of a training that is so many steps long
+SHAPE = ("front_end", "bands", "hidden", "layers", "heads", "decoder", "decoder_heads")  # what a checkpoint hands on
 REAL_SPEECH = Path("../shared/speech/real")
 
 
@@ -88,8 +90,8 @@ def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: 
 
 
 def development_clips(corpus: Corpus, count: int) -> dict[str, np.ndarray]:
-    """Up to `count` clips each of people and of machines from the dev split, always the same."""
-    clips = corpus.choose("dev")
+    """Up to `count` clips each of people and of machines that early stopping watches, always the same."""
+    clips = np.array([i for i in corpus.choose("dev") if corpus.clips[i].watched], int)
     real = np.array([corpus.clips[i].real for i in clips], bool)
     random = np.random.default_rng(7)
     sets = {"real": clips[real], "synthetic": clips[~real]}
@@ -116,7 +118,7 @@ def build(config: Config, corpus: Corpus, initial: Path | None) -> FaceFormer:
     torch.manual_seed(config.seed)
     network = FaceFormer(config, len(corpus.names))
     if initial:
-        have, found = network.state_dict(), torch.load(initial, weights_only=True)["average"]
+        have, found = network.state_dict(), checkpoints.load(initial)["average"]
         fitting = {key: value for key, value in found.items() if key in have and have[key].shape == value.shape}
         network.load_state_dict(fitting, strict=False)
         for number, layer in enumerate(network.audio_encoder.encoder.layers):
@@ -149,21 +151,15 @@ class Best:
             self.since += 1
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all."""
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
-
-
 def train(
     config: Config, corpus: Corpus, run: Path, semantics: np.ndarray | None = None, initial: Path | None = None,
     processes: int = 0, every: float = 3.0, patience: int = 0,
 ) -> FaceFormer:  # fmt: skip
     """Train until the schedule ends, resuming from run/last.pt; evaluate and save every `every` minutes.
 
-    Stops early when `patience` (0: never) evaluations in a row were no better, by the mean correlation of the opening
-    on development clips of the corpus, which are none of those that the report is about. Returns the best averaged
-    network. Reproducible by config.seed when config.steps is given.
+    With config.steps that happens `EVALUATIONS` times instead, so that a run can be repeated by its seed. Stops early
+    when `patience` (0: never) evaluations in a row were no better, by the mean correlation of the opening on clips that
+    no report judges by (`corpus.clips.watched`). Returns the best averaged network.
     """
     run.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
@@ -177,13 +173,13 @@ def train(
         betas=(0.9, 0.98),
         fused=True,
     )
-    step, before, best = 0, 0.0, Best()
+    step, before, heard, best = 0, 0.0, 0.0, Best()
     if (run / "last.pt").exists():
-        state = torch.load(run / "last.pt", weights_only=True)
+        state = checkpoints.load(run / "last.pt")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
-        step, before = state["step"], state["elapsed"]
+        step, before, heard = state["step"], state["elapsed"], state.get("heard", 0.0)
         best = Best(**state.get("best", {}))
     network, optimiser = accelerator.prepare(network, optimiser)
     losses = LipLoss(lip_geometry(corpus.names), config.phone_weight, config.closure_weight).to(accelerator.device)
@@ -191,7 +187,7 @@ def train(
     stream = BatchStream(ExampleMaker(corpus, config, semantics=semantics), config, step, accelerator.process_index)
     writer, watched = SummaryWriter(str(run)), development_clips(corpus, 40)
     tqdm.write(f"{count_parameters(network) / 1e6:.2f} M parameters, from step {step}")
-    started, saved, heard = time.monotonic(), time.monotonic(), 0.0
+    started, saved, known, heard_before = time.monotonic(), time.monotonic(), step, heard
     bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=5)
     bar.disable = not accelerator.is_main_process
 
@@ -214,17 +210,18 @@ def train(
         with (run / "log.jsonl").open("a") as log:
             log.write(json.dumps(figures) + "\n")
         plain_network = accelerator.unwrap_model(network)
-        save(run / "last.pt", {
+        checkpoints.save(run / "last.pt", {
             "config": config.to_dict(), "names": list(corpus.names), "network": plain_network.state_dict(),
             "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed,
-            "best": vars(best),
+            "heard": heard, "best": vars(best),
         })  # fmt: skip
 
     network.train()
     for batch in loader(stream, processes):
         # One process' clock and judgement are everybody's, or they would not stop at the same step.
         stale = float(0 < patience <= best.since)
-        elapsed, enough = broadcast(torch.tensor([before + time.monotonic() - started, stale])).tolist()
+        clock = torch.tensor([before + time.monotonic() - started, stale], device=accelerator.device)
+        elapsed, enough = broadcast(clock).tolist()
         progress = step / config.steps if config.steps else elapsed / (config.minutes * 60)
         if progress >= 1 or enough:
             break
@@ -246,26 +243,27 @@ def train(
             for name, value in terms.items():
                 writer.add_scalar(f"loss/{name}", float(value.detach()), step)
             bar.n = round(100 * progress)
-            bar.set_postfix_str(
-                f"step {step}, loss {float(terms['total'].detach()):.2f}, {heard / (time.monotonic() - started):.0f}x"
-            )
-        if time.monotonic() - saved > every * 60:
+            pace = (heard - heard_before) / (time.monotonic() - started)
+            bar.set_postfix_str(f"step {step}, loss {float(terms['total'].detach()):.2f}, {pace:.0f}x")
+        between = max(1, config.steps // EVALUATIONS)
+        if step % between == 0 if config.steps else time.monotonic() - saved > every * 60:
             report(elapsed)
-            saved = time.monotonic()
+            saved, known = time.monotonic(), step
     if accelerator.is_main_process:
-        report(before + time.monotonic() - started)
+        if known != step or not (run / "last.pt").exists():
+            report(before + time.monotonic() - started)
         if best.average is not None and best.step != step:
             tqdm.write(f"The network of step {best.step} was better ({best.figure:.4f}) and is the one that is kept.")
             average.load_state_dict(best.average)
-            state = torch.load(run / "last.pt", weights_only=True)
-            save(run / "last.pt", state | {"average": best.average})
+            state = checkpoints.load(run / "last.pt")
+            checkpoints.save(run / "last.pt", state | {"average": best.average})
     writer.close()
     return average
 
 
 def load_network(path: str | Path) -> tuple[FaceFormer, tuple[str, ...]]:
     """The averaged network of a checkpoint and its blendshape names."""
-    state = torch.load(path, weights_only=True)
+    state = checkpoints.load(path)
     network = FaceFormer(Config(**state["config"]), len(state["names"]))
     network.load_state_dict(state["average"])
     return network.eval(), tuple(state["names"])
@@ -307,8 +305,9 @@ def main() -> None:
     options = {key: given.pop(key) for key in plumbing.split()}
     if options["wav2sem"] is None:
         given["semantic"] = 0
-    if options["initial"] and given["layers"] is None:
-        given["layers"] = layers_of(options["initial"])
+    if options["initial"]:
+        shape = checkpoints.config_of(options["initial"])
+        given |= {name: getattr(shape, name) for name in SHAPE if given.get(name) is None}
     config = profile(options["profile"], **given)
     torch.set_num_threads(options["threads"])
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from .config import FPS, HOP, Config, profile
-from .encoder import Wav2Sem, layers_of
+from . import checkpoints
+from .config import FPS, HOP, Config
+from .encoder import Wav2Sem
 from .packing import Clip, Corpus, load_corpus
 
 LONGEST = 12.0  # seconds: longer clips are not trained on
@@ -196,7 +197,7 @@ def sentence_vectors(checkpoint: Path, corpus: Corpus, cache: Path) -> np.ndarra
 
 def load_wav2sem(checkpoint: str | Path) -> Wav2Sem:
     """The trained branch, in evaluation mode."""
-    state = torch.load(checkpoint, weights_only=True)
+    state = checkpoints.load(checkpoint)
     network = Wav2Sem(Config(**state["config"]))
     network.load_state_dict(state["network"])
     return network.eval()
@@ -204,8 +205,13 @@ def load_wav2sem(checkpoint: str | Path) -> Wav2Sem:
 
 def sentence_whitening(checkpoint: str | Path) -> Whitening:
     """The map from text embeddings into the space of the sentence vectors."""
-    state = torch.load(checkpoint, weights_only=True)
+    state = checkpoints.load(checkpoint)
     return Whitening(state["mean"].numpy(), state["components"].numpy())
+
+
+def branch_config(initial: Path, **changes: float) -> Config:
+    """What the branch is made with: it stands on the encoder in `initial`, whatever its size."""
+    return replace(checkpoints.config_of(initial), dropout=0.1, semantic=Config.semantic, **changes)  # type: ignore[arg-type]
 
 
 def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, initial: Path) -> Wav2Sem:
@@ -219,7 +225,7 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, ini
     whitening = Whitening.fit(raw["train"][np.unique(texts["train"], return_index=True)[1]], config.semantic)
     meant = {split: whitening(vectors).astype(np.float32) for split, vectors in raw.items()}
     network = Wav2Sem(config)
-    state = torch.load(initial, weights_only=True)
+    state = checkpoints.load(initial)
     found = state.get("average", state["network"])  # a lip network's averaged parameters, or an earlier branch
     parts = ("audio_encoder.", "upper.", "projection.")
     network.load_state_dict({k: v for k, v in found.items() if k.startswith(parts)}, strict=False)
@@ -229,7 +235,7 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, ini
         "config": config.to_dict(), "network": network.state_dict(),
         "mean": torch.tensor(whitening.mean), "components": torch.tensor(whitening.components),
     }  # fmt: skip
-    torch.save(state, folder / "wav2sem.pt")
+    checkpoints.save(folder / "wav2sem.pt", state)
     report: dict[str, object] = {
         "minutes": config.minutes,
         "clips": len(sets["train"]),
@@ -309,8 +315,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=6e-4)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    pace = {"minutes": options.minutes, "steps": options.steps, "rate": options.rate}
-    config = profile("cpu", dropout=0.1, layers=layers_of(options.initial), **pace)
+    config = branch_config(options.initial, minutes=options.minutes, steps=options.steps, rate=options.rate)
     corpus = load_corpus(options.cache, options.real)
     train_wav2sem(config, corpus, options.cache, options.folder, options.initial)
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.batches import CAUGHT_UP, LATE, ExampleMaker, catch_up  # noqa: E402
+from training.batches import CAUGHT_UP, LATE, BatchStream, ExampleMaker, catch_up  # noqa: E402
 from training.config import PHONES, Config  # noqa: E402
 from training.geometry import MEASURES, NEUTRAL_GAP, lip_geometry  # noqa: E402
 from training.packing import PREROLL, Clip, Corpus, faces_of, frame_phones  # noqa: E402
@@ -69,3 +71,10 @@ def test_lips_catch_up_without_a_jump() -> None:
     assert caught[0] == 0
     assert np.array_equal(caught[CAUGHT_UP:], weights[LATE + CAUGHT_UP :, 0])
     assert np.all(np.diff(caught) >= 1) and np.diff(caught).max() <= 2
+
+
+def test_the_first_example_of_long_batches_has_styles_too(maker: ExampleMaker) -> None:
+    """Length and examples of a batch are drawn by themselves."""
+    batches = islice(BatchStream(maker, Config(semantic=0, crop=0.4, batch=3, nonspeech_share=0.0)), 400)
+    neutral = [bool(batch.style[0, 0]) for batch in batches if batch.phones.shape[1] > 20]
+    assert len(neutral) > 50 and 0.3 < np.mean(neutral) < 0.8

@@ -130,6 +130,12 @@ def expanded(path: Path, state: State) -> None:
     torch.save(state | {"vertice_map_r.weight": torch.zeros(1, 1).expand(10**9, 10**3)}, path)
 
 
+def one_storage_of_many_names(path: Path, state: State) -> None:
+    """A thousand tensors in the bytes of one; as arrays they would fill a thousand times as much."""
+    weight = torch.zeros(1 << 16, dtype=torch.float16)
+    torch.save(state | {f"layer.{number}": weight[:] for number in range(1000)}, path)
+
+
 def declares_more_than_it_stores(path: Path, state: State) -> None:
     """The pickle claims ten times the elements that the archive holds."""
     shape = state["audio_feature_map.weight"].shape
@@ -197,6 +203,7 @@ HOSTILE = {
     wrong_shape: "linear1.weight",
     tenfold: "vertice_map",
     expanded: "larger than the file",
+    one_storage_of_many_names: "larger than the file",
     declares_more_than_it_stores: "larger than the file",
     declares_more_in_legacy: "larger than the file",
     bomb: "unpacks to more",

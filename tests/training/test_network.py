@@ -99,7 +99,7 @@ def test_frames_are_centred_on_their_time() -> None:
 
 
 def test_closure_left_open_costs_and_a_wide_vowel_does_not() -> None:
-    losses = LipLoss(lip_geometry(NAMES))
+    losses = LipLoss(lip_geometry(NAMES), phone_weight=1.0, closure_weight=0.3)
     shut, vowel = torch.zeros(1, 4, len(NAMES)), torch.zeros(1, 4, len(NAMES))
     shut[..., 1] = 0.06  # mouthClose: the lips pressed
     vowel[..., 0] = 0.3
@@ -129,7 +129,7 @@ def test_geometry_is_in_millimetres() -> None:
 
 def test_a_tiny_network_learns_loudness() -> None:
     torch.manual_seed(0)
-    network, losses = FaceFormer(TINY, len(NAMES)), LipLoss(lip_geometry(NAMES))
+    network, losses = FaceFormer(TINY, len(NAMES)), LipLoss(lip_geometry(NAMES), phone_weight=1.0, closure_weight=0.3)
     optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
     random = np.random.default_rng(0)
     on = np.repeat(random.random((4, 10)) < 0.5, 10, axis=1)

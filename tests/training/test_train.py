@@ -12,10 +12,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.augment import NoiseBank, degrade  # noqa: E402
-from training.config import Config  # noqa: E402
+from training.checkpoints import save  # noqa: E402
+from training.config import PROFILES, Config  # noqa: E402
+from training.corpus.clips import watched  # noqa: E402
+from training.encoder import Wav2Sem  # noqa: E402
+from training.model import FaceFormer  # noqa: E402
 from training.packing import Clip, Corpus, faces_of  # noqa: E402
 from training.targets import NAMES  # noqa: E402
-from training.train import Best, build, load_network, train  # noqa: E402
+from training.train import Best, build, development_clips, load_network, train  # noqa: E402
+from training.wav2sem import branch_config  # noqa: E402
 
 TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, batch=2, crop=1.0, rate=3e-3)
 
@@ -40,9 +45,13 @@ def steps(run: Path) -> list[int]:
 
 def test_training_goes_on_where_it_stopped(corpus: Corpus, tmp_path: Path) -> None:
     train(Config(**TINY.to_dict() | {"steps": 3}), corpus, tmp_path)
-    assert steps(tmp_path) == [3]
+    assert steps(tmp_path) == [1, 2, 3]
     train(Config(**TINY.to_dict() | {"steps": 5}), corpus, tmp_path)
-    assert steps(tmp_path) == [3, 5]
+    assert steps(tmp_path) == [1, 2, 3, 4, 5]
+    heard = [json.loads(line)["hours_heard"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert heard == sorted(heard)
+    train(Config(**TINY.to_dict() | {"steps": 5}), corpus, tmp_path)
+    assert len(steps(tmp_path)) == 5
     network, names = load_network(tmp_path / "last.pt")
     assert names == tuple(NAMES) and network.config.hidden == 32
 
@@ -50,8 +59,38 @@ def test_training_goes_on_where_it_stopped(corpus: Corpus, tmp_path: Path) -> No
 def test_training_stops_when_nothing_improves(corpus: Corpus, tmp_path: Path) -> None:
     train(Config(**TINY.to_dict() | {"steps": 5}), corpus, tmp_path / "first")
     still, initial = Config(**TINY.to_dict() | {"steps": 50, "rate": 0.0}), tmp_path / "first" / "last.pt"
-    train(still, corpus, tmp_path, initial=initial, every=0.0, patience=2)
-    assert steps(tmp_path) == [1, 2, 3, 3]
+    train(still, corpus, tmp_path, initial=initial, patience=2)
+    assert steps(tmp_path) == [5, 10, 15]
+
+
+def test_with_steps_the_clock_decides_nothing(corpus: Corpus, tmp_path: Path) -> None:
+    config = Config(**TINY.to_dict() | {"steps": 6})
+    first, again = (train(config, corpus, tmp_path / str(every), every=every) for every in (0.0, 3.0))
+    for one, other in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_training_watches_english_speech_that_no_report_judges_by(corpus: Corpus) -> None:
+    found = np.concatenate(list(development_clips(corpus, 40).values()))
+    about = [corpus.clips[i].about for i in found]
+    assert about and all(clip["split"] == "dev" and clip["language"] == "en" for clip in about)
+    ids = [f"clip{number}" for number in range(1000)]
+    seen = [watched(name, "dev", "en") for name in ids]
+    assert 400 < sum(seen) < 600
+    assert not any(watched(name, *where) for name in ids for where in (("dev", "it"), ("test", "en"), ("train", "en")))
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_the_branch_stands_on_the_whole_encoder(tmp_path: Path, profile: str) -> None:
+    """Of every profile's network: no array is left out, none has another shape."""
+    config = Config(**PROFILES[profile].to_dict() | {"semantic": 0})
+    network = FaceFormer(config, len(NAMES))
+    save(tmp_path / "last.pt", {"config": config.to_dict(), "average": network.state_dict()})
+    branch = Wav2Sem(branch_config(tmp_path / "last.pt", minutes=1.0))
+    encoder = {name: value for name, value in network.state_dict().items() if name.startswith("audio_encoder.")}
+    found = branch.load_state_dict(encoder, strict=False)
+    assert not found.unexpected_keys
+    assert not any(name.startswith("audio_encoder.") for name in found.missing_keys)
 
 
 def test_the_best_network_is_kept() -> None:

@@ -101,9 +101,11 @@ def _unwrap(path: Path, loaded: Any) -> Mapping[str, torch.Tensor]:
 def _arrays(path: Path, tensors: Mapping[str, torch.Tensor], size: int) -> dict[str, np.ndarray]:
     """Float32 arrays by plain names; raises ConvertError for numbers that are not finite."""
     arrays: dict[str, np.ndarray] = {}
+    elements = 0  # of all, because many names may stand for one and the same storage
     for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
-            raise ConvertError(f"“{path.name}” declares {name} larger than the file; do not trust it.")
+        elements += tensor.numel()
+        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size or elements > size:
+            raise ConvertError(f"“{path.name}” declares tensors larger than the file; do not trust it.")
         if not tensor.is_floating_point():
             continue
         array = tensor.detach().to(torch.float32).numpy()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Clip:
         if self.phones is not None:
             fields["phones"] = [[round(a, 4), round(b, 4), p] for a, b, p in self.phones]
         return json.dumps(fields, ensure_ascii=False)
+
+
+def watched(clip_id: str, split: str, language: str) -> bool:
+    """Whether training may watch this clip to know when to stop; no report judges by it. Half of English dev."""
+    return split == "dev" and language == "en" and zlib.crc32(clip_id.encode()) % 2 == 0
 
 
 def read_clips(cache: Path) -> Iterator[Clip]:
