@@ -2,8 +2,9 @@
 """The whole way from recordings to a model package: `python -m training --profile small|cpu|full`.
 
 Every stage is a command of its own. Run the same line again after an interruption: the corpus and the trainings of the
-network go on where they stopped, the short stages begin again. The network learns to hear phones and to move lips first; Wav2Sem starts from its lower
-layers, and the sentence vector joins in the last stage, in which the network grows deeper too.
+network go on where they stopped, the short stages begin again. The network learns to hear phones and to move lips
+first; Wav2Sem starts from its lower layers, and the sentence vector joins in the last stage, in which the network grows
+deeper too.
 """
 
 from __future__ import annotations
