@@ -8,7 +8,7 @@ to them since is found by comparing (`inference.hand_edits`). The bake either ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,8 +85,8 @@ def rewrite(
     Made for a slider that is being dragged: keys and curves that don't differ are not touched. keep_edits: False drops
     them. move: where frames (n,) of hand edits go when the speech moved in time; rate: how their handles stretch with
     it. F-curves that the user added, and mutes and modifiers of ours, are left alone; a curve that `curves` no longer
-    has rests at 0, but for hand edits. An NLA strip that played the whole Action does so again. Returns the number of
-    hand-edited keys. Raises LipSyncError when the Action may not be changed or what it carries is damaged.
+    has rests at 0, but for hand edits. Returns the number of hand-edited keys. Raises LipSyncError when the Action may
+    not be changed or what it carries is damaged.
     """
     action = bake.action
     if not action.is_editable:
@@ -94,7 +94,6 @@ def rewrite(
     stored = stored_curves(action)
     bag = keyframes.make_bag(action, bake.slot)
     fcurves = keyframes.curves_of(bag)
-    span = tuple(action.frame_range)
     now: dict[str, Written] = {}
     edited = 0
     renamed = _renamed(fcurves, stored)
@@ -122,9 +121,17 @@ def rewrite(
         if rest is not None:
             now[name] = rest
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(curves.fps), **to_arrays(now)}, level=0))
-    if bake.strip is not None:
-        nla_strips.follow(bake.strip, span, tuple(action.frame_range))
     return edited
+
+
+def rewrite_all(shaped: Iterable[tuple[Bake, CurveSet]], keep_edits: bool = True) -> None:
+    """`rewrite` for the bakes of a head; NLA strips that played all of their Actions do so again."""
+    spans = []
+    for bake, curves in shaped:
+        if bake.strip is not None:
+            spans.append((bake.strip, tuple(bake.action.frame_range)))
+        rewrite(bake, curves, keep_edits=keep_edits)
+    nla_strips.follow(spans)
 
 
 def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -> dict[str, str]:

@@ -53,7 +53,8 @@ def write(
     """Animate the values of `keys`.
 
     destination: "ACTION", a new Action called `name` is assigned; "NLA", it becomes a strip; "SLOT", the curves go into
-    the slot that plays. Another action that is assigned keeps playing; a new one of ours then goes to a strip. Hand
+    the slot that plays. Another action that is assigned keeps playing; a new one of ours then goes to a strip, and so
+    it does where strips play other lines of the head. Hand
     edits of the bake that loses its place are taken over, unless `keep_edits` is False. `about` (JSON) is stored with
     the Action. `undo` learns how to take everything back. Raises LipSyncError.
     """
@@ -67,7 +68,6 @@ def write(
     if earlier is not None and not unknown and (destination == "SLOT" or guest):
         return _write_into(keys, curves, about, undo, keep_edits)
     users_own = earlier is not None and not is_ours(earlier)
-    to_nla = destination == "NLA" or users_own
     origin = _origin(keys, curves, about) if keep_edits else None
     action, slot = _new_action(keys, name, origin, undo)
     move, rate = _moved(origin, about, curves.fps)
@@ -75,14 +75,18 @@ def write(
     action[ids.MARK] = about
     replaced = ""
     if earlier is not None and not users_own:
-        replaced = nla_strips.keep(earlier, undo)
+        before = data.action_slot
         _assign(data, None, None, undo)
-    if to_nla:
+        if destination == "NLA" and before is not None and not _meet(earlier, action):
+            nla_strips.place(data, earlier, before, undo)  # another line, which goes on playing
+        else:
+            replaced = nla_strips.keep(earlier, undo)
+    # An action plays over all strips, for good: it would silence the head's other lines.
+    if destination == "NLA" or users_own or nla_strips.other_lines(data, action):
         replaced = nla_strips.place(data, action, slot, undo) or replaced
         place = f"NLA track “{ids.TRACK}”"
     else:
-        first, last = curves.frame_range
-        replaced = nla_strips.clear(data, first, last, undo) or replaced
+        replaced = nla_strips.clear(data, *nla_strips.spoken(action), undo) or replaced
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
@@ -250,6 +254,12 @@ def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, fl
     if {piece.mark for piece in before}.isdisjoint(piece.mark for piece in after):  # strips of another bake
         before, after = (tuple(replace(piece, mark="") for piece in pieces) for pieces in (before, after))
     return (lambda frames: follow(before, after, frames)), rate
+
+
+def _meet(one: bpy.types.Action, other: bpy.types.Action) -> bool:
+    """Whether two bakes speak at the same time."""
+    (begin, end), (first, last) = (nla_strips.spoken(action) for action in (one, other))
+    return begin < last and end > first
 
 
 def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo: ExitStack) -> None:

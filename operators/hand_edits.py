@@ -79,8 +79,8 @@ class LIPSYNC_OT_drop_edits(Greyed, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the curves as they were generated."""
         try:
-            for bake in refine.bakes_of(target_object(context)):
-                animation.rewrite(bake, animation.generated(bake.action), keep_edits=False)
+            bakes = refine.bakes_of(target_object(context))
+            animation.rewrite_all([(bake, animation.generated(bake.action)) for bake in bakes], keep_edits=False)
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

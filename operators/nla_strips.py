@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NLA strips of bakes: in a track of our own, beneath whatever else plays."""
+"""NLA strips of bakes: in tracks of our own, one line beside another, one above another where they overlap."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,12 +11,14 @@ from typing import Any
 
 import bpy
 
-from . import ids
+from ..inference import LipSyncError
+from . import ids, stored_result
 
 _SETTINGS = (
     "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
     "use_animated_influence", "mute", "select",
 )  # fmt: skip
+_TOUCH = 0.5  # frames that lines may have in common and still follow each other
 _PLACE = ("action_frame_start", "action_frame_end", "scale", "repeat", "frame_start", "frame_end")
 
 
@@ -24,77 +27,135 @@ def is_ours(action: bpy.types.Action) -> bool:
     return ids.MARK in action and ids.GUEST not in action
 
 
-def track_of(data: bpy.types.AnimData) -> bpy.types.NlaTrack | None:
-    """The track in which bakes lie, if there is one."""
-    tracks = [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
-    return tracks[-1] if tracks else None
+def tracks_of(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
+    """The tracks in which bakes lie, from the lowest up."""
+    return [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
+
+
+def is_held(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
+    """Whether something of ours beneath `strip` holds the mouth at rest where it does not play."""
+    beneath = itertools.takewhile(lambda track: strip not in track.strips[:], tracks_of(data))
+    return any(other.extrapolation == "HOLD" and not other.mute for track in beneath for other in track.strips)
+
+
+def spoken(action: bpy.types.Action) -> tuple[float, float]:
+    """Frames of `action` between which its speech is heard; its keys go on until the face has come to rest."""
+    try:
+        pieces = stored_result.facts(action).pieces
+    except LipSyncError:
+        pieces = ()
+    if not pieces:
+        return float(action.frame_range[0]), float(action.frame_range[1])
+    return min(piece.frames[0] for piece in pieces), max(piece.frames[-1] for piece in pieces)
 
 
 def in_the_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
-    """Strips of earlier bakes that touch the frames `first` to `last`."""
-    track = track_of(data)
-    strips = track.strips if track else ()
-    return [strip for strip in strips if strip.frame_start < last + 1 and strip.frame_end > first - 1]
+    """Strips of earlier bakes whose speech is heard between the frames `first` and `last`, too."""
+    found = []
+    for strip in (strip for track in tracks_of(data) for strip in track.strips):
+        begin, end = (
+            strip.frame_start + (frame - strip.action_frame_start) * strip.scale for frame in spoken(strip.action)
+        )
+        if begin < last - _TOUCH and end > first + _TOUCH:
+            found.append(strip)
+    return found
+
+
+def other_lines(data: bpy.types.AnimData, action: bpy.types.Action) -> bool:
+    """Whether strips play speech of another time than that of `action`."""
+    replaced = in_the_way(data, *spoken(action))
+    tracks = [track for track in tracks_of(data) if not track.mute]
+    return any(strip not in replaced and not strip.mute for track in tracks for strip in track.strips)
 
 
 def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
-    """Put `action` into our track, in place of earlier bakes where they overlap; returns what it replaced."""
-    first, last = action.frame_range
-    replaced = clear(data, first, last, undo)
-    track = track_of(data)
-    if track is None:
-        track = data.nla_tracks.new()
-        undo.callback(data.nla_tracks.remove, track)
-        track.name = ids.TRACK
-    strip = track.strips.new(action.name, int(first), action)
-    undo.callback(track.strips.remove, strip)
-    strip.action_slot = slot
+    """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced."""
+    replaced = clear(data, *spoken(action), undo)
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    strip.extrapolation = "HOLD"
+    _lay(data, [_Kept(action, slot, 0.0, {"name": action.name, "extrapolation": "HOLD"}, [])], undo)
     return replaced
 
 
 def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) -> str:
-    """Take away strips of earlier bakes that touch the frames `first` to `last`; returns the last one, "" for none."""
-    track, replaced = track_of(data), ""
+    """Take away strips of bakes that speak in the frames `first` to `last`; returns the last one's action or ""."""
+    replaced = ""
     for strip in in_the_way(data, first, last):
-        assert track is not None
         replaced = keep(strip.action, undo)
-        undo.callback(_put_back, track, _Kept.of(track, strip), {name: getattr(strip, name) for name in _PLACE})
-        track.strips.remove(strip)
+        _take(data, strip, undo)
     return replaced
 
 
-def follow(strip: bpy.types.NlaStrip, before: tuple[float, float], after: tuple[float, float]) -> None:
-    """Let a strip that played all of its action, frames `before`, play all of it again, frames `after`.
+def follow(spans: Sequence[tuple[bpy.types.NlaStrip, tuple[float, float]]]) -> None:
+    """Let strips that played all of their actions, each of these frames, play all of them again, as they are now.
 
-    What stays of the action keeps its place on the timeline.
+    What stays of an action keeps its place on the timeline. Blender pushes a strip away that another one grows into;
+    so those that move later do so from the last to the first, the others from the first to the last.
     """
-    if abs(strip.action_frame_start - before[0]) < 0.5 and after[0] != strip.action_frame_start:
-        start = strip.frame_start + (after[0] - strip.action_frame_start) * strip.scale
-        strip.action_frame_start = after[0]
-        strip.frame_start = start
-    if abs(strip.action_frame_end - before[1]) < 0.5:
-        strip.action_frame_end = after[1]
+    spans = sorted(spans, key=lambda each: each[0].frame_start)
+    later = [each for each in spans if each[0].action.frame_range[0] > each[1][0]]
+    for strip, (first, last) in (*reversed(later), *(each for each in spans if each not in later)):
+        now = strip.action.frame_range
+        ends_with_it = abs(strip.action_frame_end - last) < 0.5
+        if ends_with_it:
+            strip.action_frame_end = min(now[1], strip.action_frame_end)
+        if abs(strip.action_frame_start - first) < 0.5 and now[0] != strip.action_frame_start:
+            start = strip.frame_start + (now[0] - strip.action_frame_start) * strip.scale
+            strip.action_frame_start = now[0]
+            strip.frame_start = start
+        if ends_with_it:
+            strip.action_frame_end = now[1]
 
 
 def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> None:
     """Let `strips` play all of their actions, whose keys have moved, still as far from the action's own frames.
 
-    They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over. One
-    that finds its place taken goes to a track above.
+    They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over.
     """
-    found = [(track, strip) for track in data.nla_tracks for strip in track.strips if strip in strips]
-    kept = [_Kept.of(track, strip) for track, strip in found]
-    for track, strip in found:
-        track.strips.remove(strip)
-    for one in sorted(kept, key=lambda one: one.start):
-        first, last = one.start, one.start + one.action.frame_range[1] - one.action.frame_range[0]
-        track = one.track
-        if any(other.frame_start < last + 1 and other.frame_end > first - 1 for other in track.strips):
-            track = data.nla_tracks.new(prev=track)
+    with ExitStack() as undo:
+        _lay(data, [_take(data, strip, undo) for strip in strips], undo)
+        undo.pop_all()
+
+
+def _lay(data: bpy.types.AnimData, kept: Sequence[_Kept], undo: ExitStack) -> None:
+    """Make strips, in the order of time: one that begins while another still plays lies above it.
+
+    So line after line is heard from its beginning. What lies above holds nothing, or it would silence what is beneath.
+    """
+    waiting = list(kept)
+    while waiting:
+        waiting.sort(key=lambda one: one.start)
+        one = waiting.pop(0)
+        tracks = tracks_of(data)
+        touched = [track for track in tracks if _touching(track, one)]
+        after = [strip for track in touched for strip in _touching(track, one) if strip.frame_start > one.start]
+        if after:
+            waiting += [one, *(_take(data, strip, undo) for strip in after)]
+            continue
+        above = tracks.index(touched[-1]) + 1 if touched else 0
+        if above == len(tracks):
+            track = data.nla_tracks.new(prev=tracks[-1]) if tracks else data.nla_tracks.new()
+            undo.callback(data.nla_tracks.remove, track)
             track.name = ids.TRACK
-        one.restore(track)
+        else:
+            track = tracks[above]
+        strip = one.restore(track)
+        undo.callback(track.strips.remove, strip)
+        if above and strip.extrapolation == "HOLD":
+            strip.extrapolation = "NOTHING"
+
+
+def _touching(track: bpy.types.NlaTrack, one: _Kept) -> list[bpy.types.NlaStrip]:
+    """Strips of `track` on frames of `one`."""
+    return [strip for strip in track.strips if strip.frame_start < one.end + 1 and strip.frame_end > one.start - 1]
+
+
+def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack) -> _Kept:
+    """Take a strip out of its track; `undo` learns how to put it back."""
+    track = next(track for track in data.nla_tracks if strip in track.strips[:])
+    kept = _Kept.of(strip)
+    undo.callback(_put_back, track, kept, {name: getattr(strip, name) for name in _PLACE})
+    track.strips.remove(strip)
+    return kept
 
 
 def _put_back(track: bpy.types.NlaTrack, kept: _Kept, place: dict[str, float]) -> None:
@@ -107,7 +168,6 @@ def _put_back(track: bpy.types.NlaTrack, kept: _Kept, place: dict[str, float]) -
 class _Kept:
     """What a strip was set to; its action plays `later` frames later than its keys say."""
 
-    track: bpy.types.NlaTrack
     action: bpy.types.Action
     slot: Any
     later: float
@@ -115,13 +175,12 @@ class _Kept:
     influence: list[tuple[float, float]]
 
     @staticmethod
-    def of(track: bpy.types.NlaTrack, strip: bpy.types.NlaStrip) -> _Kept:
+    def of(strip: bpy.types.NlaStrip) -> _Kept:
         later = strip.frame_start - strip.action_frame_start
         curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
         keys = [(point.co.x, point.co.y) for point in curve.keyframe_points] if curve else []
         moved = strip.action.frame_range[0] - strip.action_frame_start
         return _Kept(
-            track,
             strip.action,
             strip.action_slot,
             later,
@@ -133,6 +192,11 @@ class _Kept:
     def start(self) -> float:
         """Frame of the timeline at which the strip begins."""
         return float(self.action.frame_range[0] + self.later)
+
+    @property
+    def end(self) -> float:
+        """Frame of the timeline at which it ends."""
+        return float(self.action.frame_range[1] + self.later)
 
     def restore(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
         """Make the strip in `track`."""

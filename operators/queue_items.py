@@ -54,7 +54,7 @@ def add_heads(context: bpy.types.Context, heads: Sequence[bpy.types.Object]) -> 
 def items_of(context: bpy.types.Context, entries: Sequence[LipSyncQueueEntry]) -> list[Item]:
     """Items of a run that generates `entries`, whose status is set back to waiting."""
     scene = context.scene
-    heads = [entry.head for entry in entries]
+    heads = [entry.head for entry in queue_of(scene).entries]
     items = []
     for entry in entries:
         entry.status, entry.sentence = "WAITING", ""

@@ -76,8 +76,9 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
         life_keys.add_missing(obj, face_properties.snapshot(obj, scene).life.shapes, undo)
         sliders = face_properties.snapshot(obj, scene)
         before = played_names(obj.data.shape_keys)
-        for bake, result, facts in _stored(obj):
-            animation.rewrite(bake, shaping.shape(result, facts, sliders.moved(-_later(bake))))
+        animation.rewrite_all(
+            (bake, shaping.shape(result, facts, sliders.moved(-_later(bake)))) for bake, result, facts in _stored(obj)
+        )
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         nod(obj, scene, undo)
         undo.pop_all()

@@ -139,7 +139,7 @@ def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene
     for retiming, curves in shaped:
         action, old, new = retiming.bake.action, retiming.old, retiming.new
         edited += animation.rewrite(
-            replace(retiming.bake, strip=None),
+            retiming.bake,
             curves,
             move=partial(follow, old.pieces, new.pieces),
             rate=new.fps / old.fps,

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several lines of one head in NLA strips: generated, repeated, re-timed or shifted, every line is heard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from edit_tools import NAMES, curves_of, generate, values_at
+from heads import arkit_puppet
+from strip_tools import add_strip, drag
+from wav2sem_lipsync.operators import causes_played, ids
+from wav2sem_lipsync.operators.causes import Face
+from wav2sem_lipsync.operators.playing import parts_of
+
+LINE = 72  # frames of the speech: three seconds
+
+
+def queue() -> Any:
+    return bpy.context.scene.wav2sem_queue
+
+
+def generate_all() -> None:
+    assert bpy.ops.wav2sem.generate_all("EXEC_DEFAULT", True) == {"FINISHED"}
+
+
+def jaw(head: bpy.types.Object, start: float) -> np.ndarray:
+    """What Blender shows of a line, by frames since its beginning; the face comes to rest after it."""
+    return values_at(head, "jawOpen", start + np.arange(LINE - 2))
+
+
+@pytest.fixture
+def spoken(settings: Any) -> np.ndarray:
+    """The line, as it is when nothing else plays."""
+    head = arkit_puppet(NAMES, "Alone")
+    generate()
+    line = jaw(head, 1)
+    assert np.ptp(line) > 0.1
+    return line
+
+
+@pytest.fixture
+def head(spoken: np.ndarray) -> bpy.types.Object:
+    found = arkit_puppet(NAMES)
+    bpy.context.view_layer.objects.active = found
+    for obj in bpy.context.scene.objects:
+        obj.select_set(obj == found)
+    return found
+
+
+def add_lines(*starts: float) -> None:
+    for start in starts:
+        bpy.ops.wav2sem.queue_add()
+        queue().entries[-1].start_frame = start
+
+
+def heard(head: bpy.types.Object, spoken: np.ndarray, *starts: float) -> None:
+    for start in starts:
+        np.testing.assert_allclose(jaw(head, start), spoken, atol=1e-4, err_msg=f"the line from {start} on")
+
+
+def test_a_line_that_is_repeated_alone_leaves_the_others(
+    head: bpy.types.Object, spoken: np.ndarray, speech_file: Path
+) -> None:
+    add_lines(1, 200)
+    queue().entries[1].audio_path = "nowhere.wav"
+    generate_all()
+    queue().entries[1].audio_path = str(speech_file)
+    generate_all()
+    heard(head, spoken, 1, 200)
+    queue().entries[0].status, queue().entries[0].start_frame = "WAITING", 3
+    generate_all()
+    heard(head, spoken, 3, 200)
+
+
+def test_a_second_line_leaves_the_first_that_was_alone(head: bpy.types.Object, spoken: np.ndarray) -> None:
+    add_lines(1)
+    generate_all()
+    assert head.data.shape_keys.animation_data.action is not None
+    add_lines(120)
+    generate_all()
+    heard(head, spoken, 1, 120)
+
+
+def test_an_action_does_not_play_over_lines_in_strips(
+    head: bpy.types.Object, spoken: np.ndarray, settings: Any
+) -> None:
+    add_lines(1, 200)
+    generate_all()
+    settings.start_frame = 400
+    queue().entries.clear()
+    generate()
+    heard(head, spoken, 1, 200, 400)
+    settings.start_frame = 200
+    generate()
+    heard(head, spoken, 1, 200, 400)
+
+
+@pytest.mark.parametrize("starts", [(1, 73, 145), (145, 73, 1), (73, 1, 145)])
+def test_lines_may_follow_each_other_at_once(
+    head: bpy.types.Object, spoken: np.ndarray, starts: tuple[int, ...]
+) -> None:
+    """The face comes to rest within a fifth of a second after a line; the next one does not wait for it."""
+    add_lines(*starts)
+    generate_all()
+    assert {entry.status for entry in queue().entries} == {"DONE"}
+    heard(head, spoken, *starts)
+    rest = values_at(head, "jawOpen", np.array([230.0, 400]))
+    np.testing.assert_allclose(rest, 0, atol=1e-4)
+    face = Face(bpy.context.scene, bpy.context.view_layer, head, tuple(parts_of(head.data.shape_keys)), None)
+    assert not list(causes_played.switched_off(face))
+
+
+@pytest.mark.parametrize("to", [70, 40])
+def test_a_line_dragged_into_another_is_heard_from_its_beginning(
+    head: bpy.types.Object, spoken: np.ndarray, settings: Any, speech_file: Path, to: int
+) -> None:
+    one, two = add_strip(speech_file, 1, "one"), add_strip(speech_file, 200, "two", 4)
+    settings.destination, settings.source = "NLA", "STRIP"
+    for strip in (one, two):
+        for other in bpy.context.scene.sequence_editor.strips_all:
+            other.select = other == strip
+        generate()
+    drag(two, to)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    heard(head, spoken, to)
+    np.testing.assert_allclose(jaw(head, 1)[: to - 2], spoken[: to - 2], atol=1e-4)
+    drag(two, 200)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    heard(head, spoken, 1, 200)
+
+
+def test_an_offset_that_comes_back_to_nothing_leaves_every_line_in_place(
+    head: bpy.types.Object, spoken: np.ndarray
+) -> None:
+    add_lines(1, 80, 160)
+    generate_all()
+    face = getattr(head, ids.FACE)
+    for offset in (8, 0, -8, 0, 20, -20, 0):
+        face.offset = offset
+        heard(head, spoken, *(start + offset for start in (1, 80, 160)))
+
+
+def test_hand_edits_of_lines_stay_with_their_lines(head: bpy.types.Object, spoken: np.ndarray) -> None:
+    add_lines(1, 73)
+    generate_all()
+    key = curves_of(head)["jawOpen"].keyframe_points[30]
+    key.co.y, frame = 0.9, int(key.co.x)
+    queue().entries[1].status = "WAITING"
+    generate_all()
+    assert values_at(head, "jawOpen", np.array([frame]))[0] == pytest.approx(0.9, abs=1e-5)
