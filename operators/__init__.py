@@ -10,6 +10,7 @@ MODULES = (
     "queue_properties",
     "face_properties",
     "target_check",
+    "run_operator",
     "generate_lipsync",
     "queue",
     "cancel_lipsync",

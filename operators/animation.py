@@ -117,7 +117,7 @@ def rewrite(
             edited += count(edits)
         keyframes.write(fcurve if fcurve is not None else _new_curve(bag, name), merged, current)
     for name, before in stored.items():
-        rest = _rest(bag, fcurves.get(renamed.get(name, value_path(name))), before, keep_edits)
+        rest = come_to_rest(bag, fcurves.get(renamed.get(name, value_path(name))), before, keep_edits)
         if rest is not None:
             now[name] = rest
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(curves.fps), **to_arrays(now)}, level=0))
@@ -178,7 +178,7 @@ def _new_curve(bag: Any, name: str) -> bpy.types.FCurve:
     return fcurve
 
 
-def _rest(bag: Any, fcurve: bpy.types.FCurve | None, before: Written, keep_edits: bool) -> Written | None:
+def come_to_rest(bag: Any, fcurve: bpy.types.FCurve | None, before: Written, keep_edits: bool = True) -> Written | None:
     """A curve that is no longer generated: gone, or at 0 but for what was edited by hand, so that it may come back."""
     if fcurve is None:
         return before if keep_edits else None

@@ -52,6 +52,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             encoding="utf-8",
+            errors="replace",  # Blender and its add-ons print what they like between our lines
             env=_ONE_THREAD | os.environ,
             **group,
         )

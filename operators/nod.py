@@ -18,8 +18,9 @@ from mathutils import Matrix, Vector
 from ..inference import CurveSet, MeshError
 from ..inference.compact import pack
 from ..inference.curves import Keys
-from ..inference.hand_edits import Written, diff, merge, to_arrays
+from ..inference.hand_edits import Written, diff, merge, shifted, to_arrays
 from . import animation, id_bytes, ids, keyframes, target_mesh
+from .animation import Move
 from .life_shaping import NOD_AXES
 
 _PIVOT = np.array([0.0, -0.02, -0.045])  # metres in FLAME: between the ears and a little below, where a skull turns
@@ -28,11 +29,14 @@ _SIZE = 0.12  # metres of a life-size head
 _PATH = "rotation_euler"
 
 
-def follow(obj: bpy.types.Object, scene: bpy.types.Scene, curves: Sequence[CurveSet], undo: ExitStack) -> None:
+def follow(
+    obj: bpy.types.Object, scene: bpy.types.Scene, curves: Sequence[CurveSet], undo: ExitStack,
+    move: Move | None = None, rate: float = 1.0,
+) -> None:  # fmt: skip
     """Let the empty of `obj` turn as `curves` say (radians about `NOD_AXES`), one set for each lip sync of the head.
 
     Without curves an empty that is there comes to rest. Keys that were edited by hand stand, as they do on the lip
-    sync itself. `undo` learns how to take everything back. Raises DamagedData.
+    sync itself, or move as in `animation.rewrite`. `undo` learns how to take everything back. Raises DamagedData.
     """
     empty = object_of(obj)
     if users_own(empty) or not (curves or _stored(empty)):
@@ -43,25 +47,29 @@ def follow(obj: bpy.types.Object, scene: bpy.types.Scene, curves: Sequence[Curve
     stored = _stored(empty)
     bag = keyframes.make_bag(action, empty.animation_data.action_slot)
     undo.callback(_restore, action, bag, _kept(bag), bytes(action[ids.WRITTEN]) if stored else b"")
-    now = {}
+    now: dict[str, Written] = {}
     for axis, name in enumerate(NOD_AXES):
         fcurve, before = bag.fcurves.find(_PATH, index=axis), stored.get(name)
         if fcurve is not None and before is None:
             continue  # the user's own
+        if not curves:
+            rest = animation.come_to_rest(bag, fcurve, before) if before is not None else None
+            if rest is not None:
+                now[name] = rest
+            elif fcurve is not None:
+                undo.callback(setattr, empty, _PATH, empty.rotation_euler.copy())
+                empty.rotation_euler[axis] = 0
+            continue
         current = None if fcurve is None else keyframes.read(fcurve)
         edits = diff(current, before) if before is not None else None
-        if curves:
-            merged, now[name] = merge(_joined([each.keys[axis] for each in curves]), edits)
-        else:
-            merged = edits.hand if edits is not None and len(edits.hand) else None
+        if edits is not None and move is not None:
+            edits = shifted(edits, move, rate)
+        merged, now[name] = merge(_joined([each.keys[axis] for each in curves]), edits)
         if merged is not None:
             keyframes.write(fcurve or bag.fcurves.new(_PATH, index=axis), merged, current)
         elif fcurve is not None:
             bag.fcurves.remove(fcurve)
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(1.0), **to_arrays(now)}, level=0))
-    if not curves:
-        undo.callback(setattr, empty, _PATH, empty.rotation_euler.copy())
-        empty.rotation_euler = (0, 0, 0)
 
 
 def object_of(obj: bpy.types.Object) -> bpy.types.Object | None:
@@ -120,8 +128,8 @@ def _new_empty(obj: bpy.types.Object, scene: bpy.types.Scene, undo: ExitStack) -
     empty.empty_display_size = _SIZE * scale
     empty.location = place
     empty.delta_rotation_euler = rotation.to_euler()
-    collection = next((each for each in obj.users_collection if each in _collections(scene)), scene.collection)
-    collection.objects.link(empty)
+    beside = [each for each in obj.users_collection if each in _collections(scene) and _takes_objects(each)]
+    (beside or [scene.collection])[0].objects.link(empty)
     life = getattr(obj, ids.FACE).life
     undo.callback(setattr, life, "nod_object", life.nod_object)
     life.nod_object = empty
@@ -145,6 +153,10 @@ def _axes(obj: bpy.types.Object) -> tuple[Matrix, Vector, float]:
 
 def _collections(scene: bpy.types.Scene) -> list[Any]:
     return [scene.collection, *scene.collection.children_recursive]
+
+
+def _takes_objects(collection: bpy.types.Collection) -> bool:
+    return collection.library is None and collection.override_library is None
 
 
 def _action(empty: bpy.types.Object, undo: ExitStack) -> bpy.types.Action:

@@ -76,6 +76,8 @@ def _prepare(scene_name: str, key: str, several: bool) -> Task:
         editor = scene.sequence_editor
         names = entry.strip_names
         strips = [strip for strip in editor.strips_all if strip.name in names] if editor else []
+        if any(strip.type != "SOUND" for strip in strips):
+            raise AudioError(f"The strip “{entry.speech}” has no sound; choose a sound strip.")
         if len(strips) < len(names):
             raise AudioError(f"The strip “{entry.speech}” is not in the sequencer any more; choose another one.")
         source = audio_source.from_strips(strips, scene.render.fps / scene.render.fps_base)

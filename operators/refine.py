@@ -77,22 +77,31 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
         sliders = face_properties.snapshot(obj, scene)
         before = played_names(obj.data.shape_keys)
         animation.rewrite_all(
-            (bake, shaping.shape(result, facts, sliders.moved(-_later(bake)))) for bake, result, facts in _stored(obj)
+            (bake, shaping.shape(result, facts, sliders.moved(-later(bake)))) for bake, result, facts in _stored(obj)
         )
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         nod(obj, scene, undo)
         undo.pop_all()
 
 
-def nod(obj: bpy.types.Object, scene: bpy.types.Scene, undo: ExitStack) -> None:
-    """Let the empty of `obj` follow its lip syncs; raises LipSyncError. `undo` learns how to take that back."""
+def nod(
+    obj: bpy.types.Object,
+    scene: bpy.types.Scene,
+    undo: ExitStack,
+    move: animation.Move | None = None,
+    rate: float = 1.0,
+) -> None:
+    """Let the empty of `obj` follow its lip syncs; raises LipSyncError. `undo` learns how to take that back.
+
+    move, rate: what becomes of hand edits, as in `animation.rewrite`.
+    """
     life = face_properties.snapshot(obj, scene).life
     curves = []
     for bake, result, facts in _stored(obj) if life.wants("nod") else ():
-        turns = life_shaping.nod_curves(result, facts, life.moved(-_later(bake)))
+        turns = life_shaping.nod_curves(result, facts, life.moved(-later(bake)))
         if turns is not None:
-            curves.append(life_shaping.shown_later(turns, _later(bake)))
-    nodding.follow(obj, scene, curves, undo)
+            curves.append(life_shaping.shown_later(turns, later(bake)))
+    nodding.follow(obj, scene, curves, undo, move, rate)
 
 
 def _stored(obj: bpy.types.Object) -> Iterator[tuple[Bake, StoredResult, Facts]]:
@@ -102,7 +111,7 @@ def _stored(obj: bpy.types.Object) -> Iterator[tuple[Bake, StoredResult, Facts]]
             yield bake, *stored_result.read(bake.action)
 
 
-def _later(bake: Bake) -> float:
+def later(bake: Bake) -> float:
     """Frames by which the NLA plays a lip sync later than its Action says."""
     return float(bake.strip.frame_start - bake.strip.action_frame_start) if bake.strip is not None else 0.0
 

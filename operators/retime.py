@@ -14,7 +14,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..inference import CurveSet, LipSyncError
-from ..inference.pieces import follow
+from ..inference.pieces import Piece, follow
 from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
@@ -62,8 +62,7 @@ def retimings(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[Retiming]:
     fps = scene.render.fps / scene.render.fps_base
     found = []
     for bake, facts in _from_strips(obj):
-        strip = bake.strip
-        later = strip.frame_start - strip.action_frame_start if strip else 0.0
+        strip, later = bake.strip, refine.later(bake)
         pieces = laid_now(scene, facts.pieces, later)
         if moved(facts.pieces, pieces) or abs(fps - facts.fps) > 1e-6:
             if not bake.action.is_editable:
@@ -135,7 +134,7 @@ def _curves(retiming: Retiming, obj: bpy.types.Object, scene: bpy.types.Scene) -
 
 def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene: bpy.types.Scene) -> int:
     """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are."""
-    edited = 0
+    edited, move = 0, _head_moves(obj, [retiming for retiming, _ in shaped])
     for retiming, curves in shaped:
         action, old, new = retiming.bake.action, retiming.old, retiming.new
         edited += animation.rewrite(
@@ -149,9 +148,21 @@ def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene
     strips = [one.bake.strip for one, _ in shaped if one.bake.strip and nla_strips.is_ours(one.bake.action)]
     nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
     with ExitStack() as undo:
-        refine.nod(obj, scene, undo)
+        refine.nod(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
         undo.pop_all()
     return edited
+
+
+def _head_moves(obj: bpy.types.Object, found: list[Retiming]) -> animation.Move:
+    """Where frames of the timeline go: with the nearest piece of any lip sync of the head, moved or not."""
+    moved = {one.bake.action: one.new.pieces for one in found}
+    before: list[Piece] = []
+    after: list[Piece] = []
+    for bake, facts in _from_strips(obj):
+        later = refine.later(bake)
+        for pieces, shown in ((facts.pieces, before), (moved.get(bake.action, facts.pieces), after)):
+            shown += [replace(piece, frames=tuple(frame + later for frame in piece.frames)) for piece in pieces]
+    return partial(follow, before, after)
 
 
 @persistent

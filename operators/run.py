@@ -7,6 +7,7 @@ between them. Nothing of bpy is held from one slice to the next, since the user 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -131,6 +132,11 @@ class Run:
                 item.report = yield from bake.slices(task, self._job.result())
             except LipSyncError as error:
                 item.error = error
+            except Exception as error:  # a mistake of ours is this item's failure, not the end of the others
+                traceback.print_exc()
+                item.error = LipSyncError(
+                    f"This should not happen ({type(error).__name__}: {error}); send Copy Report to who maintains this."
+                )
             finally:
                 if self._job is not None:
                     self._job.finish()

@@ -32,7 +32,6 @@ class RunOperator:
 
     _run = Run(())
     report: Callable[[set[str], str], None]  # Operator's
-    _timer: bpy.types.Timer | None = None
     _pushed = 0  # items that have an undo step already
 
     def items(self, context: bpy.types.Context) -> Sequence[Item]:
@@ -63,7 +62,7 @@ class RunOperator:
             return self._failed(context, error)
         if self._run.advance():
             return self._conclude(context)
-        self._timer = context.window_manager.event_timer_add(_TICK, window=context.window)
+        _start_timer(context)
         context.window_manager.modal_handler_add(self)
         self._show(context)
         return {"RUNNING_MODAL"}
@@ -144,14 +143,40 @@ class RunOperator:
 
     def _stop(self, context: bpy.types.Context) -> None:
         """Take away timer, worker and status text; to be called as often as one likes."""
-        if self._timer is not None:
-            context.window_manager.event_timer_remove(self._timer)
-            self._timer = None
-            if context.workspace:
-                context.workspace.status_text_set(None)
         if run.current() is self._run:
             run.finish()
+        if run.current() is None:
+            _end_timer(context)
         self._show(context)
+
+
+_timer: bpy.types.Timer | None = None  # of the run that goes on
+
+
+def _start_timer(context: bpy.types.Context) -> None:
+    global _timer
+    _end_timer(context)
+    _timer = context.window_manager.event_timer_add(_TICK, window=context.window)
+
+
+def _end_timer(context: bpy.types.Context) -> None:
+    global _timer
+    if _timer is not None:
+        context.window_manager.event_timer_remove(_timer)
+        _timer = None
+        if context.workspace:
+            context.workspace.status_text_set(None)
+
+
+def register() -> None:
+    """Nothing runs yet."""
+
+
+def unregister() -> None:
+    """End a run that goes on: its operator goes with the extension, and nobody else would tidy up after it."""
+    run.finish()
+    _end_timer(bpy.context)
+    job_state(bpy.context).running = False
 
 
 def summary(items: Sequence[Item]) -> Message:

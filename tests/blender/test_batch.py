@@ -16,6 +16,9 @@ import bpy
 import pytest
 from conftest import ROOT
 from heads import made_up_head
+from wav2sem_lipsync.operators.batch import Batch
+from wav2sem_lipsync.operators.batch_jobs import BatchJob
+from wav2sem_lipsync.operators.batch_worker import MARK
 
 GOOD, BAD = 5, 2
 
@@ -56,6 +59,15 @@ def test_bad_jobs_do_not_stop_the_rest_and_resume_repeats_nothing(batch: list[st
     again = subprocess.run([*batch, "--resume"], capture_output=True, text=True, timeout=300, check=False)
     assert [line["status"] for line in lines(again.stdout)].count("already done") == GOOD
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == stamps
+
+
+def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
+    """Add-ons and drivers print what they like."""
+    answer = MARK + json.dumps({"status": "done"})
+    noise = "import sys; sys.stdin.readline(); sys.stdout.buffer.write(b'\\xff\\xfe\\n')"
+    command = [sys.executable, "-c", f"{noise}; print({answer!r}, flush=True); sys.stdin.readline()"]
+    job = BatchJob(1, audio="a.wav", output=str(tmp_path / "a.blend"))
+    assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -12,6 +12,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
+import wav2sem_lipsync
 from heads import (
     add_mesh,
     arkit_puppet,
@@ -21,7 +22,7 @@ from heads import (
     made_up_head,
     motion_of,
 )
-from wav2sem_lipsync.operators import run
+from wav2sem_lipsync.operators import bake, run
 from wav2sem_lipsync.operators.pairing import paired
 from wav2sem_lipsync.operators.queue import LIPSYNC_OT_generate_all
 from wav2sem_lipsync.operators.run_operator import RunOperator
@@ -259,6 +260,35 @@ def test_one_undo_step_in_a_script(settings: Any) -> None:
     assert statuses() == ["WAITING", "WAITING"]
 
 
+def test_what_nobody_foresaw_fails_one_item_and_no_other(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing_and_good()
+    queue().entries[1].audio_path = queue().entries[0].audio_path
+    write = bake.slices
+
+    def broken(task: Any, result: Any) -> Any:
+        if task.target.name == "Ben":
+            raise ZeroDivisionError("by nothing")
+        return write(task, result)
+
+    monkeypatch.setattr(bake, "slices", broken)
+    generate_all()
+    assert statuses() == ["DONE", "FAILED", "DONE"]
+    assert queue().entries[1].sentence.startswith("This should not happen (ZeroDivisionError: by nothing);")
+
+
+def test_a_strip_without_sound_is_told(settings: Any) -> None:
+    made_up_head("Anna")
+    bpy.ops.wav2sem.queue_add()
+    scene = bpy.context.scene
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    length = {"length": 20} if bpy.app.version >= (5, 0) else {"frame_end": 21}
+    colour = editor.strips.new_effect(name="red", type="COLOR", channel=1, frame_start=1, **length)
+    queue().entries[0].source, queue().entries[0].strip = "STRIP", colour.name
+    with pytest.raises(RuntimeError, match="The strip “red” has no sound; choose a sound strip"):
+        generate_all()
+    assert statuses() == ["FAILED"]
+
+
 class Button(RunOperator):
     """Generate All as a window drives it."""
 
@@ -280,6 +310,15 @@ class Button(RunOperator):
                 return result
             time.sleep(0.005)
         raise AssertionError("the run did not end")
+
+
+def test_an_extension_that_is_reloaded_leaves_no_run(settings: Any) -> None:
+    made_up_head("Anna")
+    bpy.ops.wav2sem.queue_add()
+    Button().until(lambda: state().running)
+    wav2sem_lipsync.unregister()
+    wav2sem_lipsync.register()
+    assert run.current() is None and not state().running
 
 
 def test_cancel_keeps_what_is_done_and_leaves_the_rest_waiting(settings: Any) -> None:

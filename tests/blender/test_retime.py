@@ -224,10 +224,14 @@ def test_blinks_and_nods_come_along(settings: Any, speech_file: Path) -> None:
     before = [curve(head, "eyeBlinkLeft").evaluate(frame) for frame in range(30, 100)]
     turns = nodding.frame_range[0]
     assert max(before) > 0.5
+    (turn,) = (each for each in nodding.layers[0].strips[0].channelbags[0].fcurves if each.array_index == 0)
+    turn.keyframe_points[20].co.y = 0.77
+    edited = turn.keyframe_points[20].co.x
     drag(sound, 90)
     bpy.ops.wav2sem.retime()
     assert [curve(head, "eyeBlinkLeft").evaluate(frame) for frame in range(90, 160)] == pytest.approx(before, abs=1e-5)
     assert nodding.frame_range[0] == turns + 60
+    assert turn.evaluate(edited + 60) == pytest.approx(0.77) and abs(turn.evaluate(edited)) < 0.3
 
 
 def test_several_selected_heads_follow_at_once(settings: Any, speech_file: Path) -> None:
