@@ -51,11 +51,12 @@ def heads_to_speak(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [obj] if obj is not None else []
 
 
-def target_key(obj: bpy.types.Object) -> str:
-    """Changes when what is known of `obj` as a target may have changed."""
+def target_key(context: bpy.types.Context, obj: bpy.types.Object) -> str:
+    """Changes when what is known of `obj` as a target may have changed: its mesh, its names, the model."""
     mesh = obj.data
-    keys = len(mesh.shape_keys.key_blocks) if mesh.shape_keys else 0
-    return f"{obj.session_uid} {mesh.session_uid} {len(mesh.vertices)} {len(mesh.edges)} {keys}"
+    names = tuple(mesh.shape_keys.key_blocks.keys()) if mesh.shape_keys else ()
+    model = settings_of(context.scene).model_id
+    return f"{obj.session_uid} {mesh.session_uid} {len(mesh.vertices)} {len(mesh.edges)} {hash((model, *names))}"
 
 
 def disabled_reason(context: bpy.types.Context) -> str:
@@ -71,7 +72,7 @@ def disabled_reason(context: bpy.types.Context) -> str:
         state = job_state(context)
         if obj.name not in context.scene.objects:
             reason = f"“{obj.name}” is not in the scene “{context.scene.name}”; choose another head."
-        elif state.target_key == target_key(obj) and not state.target_usable:
+        elif state.target_key == target_key(context, obj) and not state.target_usable:
             reason = state.target_line
     reason = reason or audio_source.missing_reason(settings_of(context.scene), context.scene)
     return reason or _unsaved_reason(context)

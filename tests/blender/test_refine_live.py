@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from heads import arkit_puppet, evaluated, made_up_head, motion_of, rest
 from wav2sem_lipsync.inference import FaceMotion, LipSyncError, LipSyncModel, compact
-from wav2sem_lipsync.operators import bake, face_properties, ids, refine, scene_task, stored_result
+from wav2sem_lipsync.operators import bake, face_properties, ids, readiness, refine, scene_task, stored_result
 from wav2sem_lipsync.operators.arkit_names import Channel
 from wav2sem_lipsync.operators.stored_result import StoredResult
 
@@ -373,6 +373,23 @@ def test_what_is_only_linked_says_so(library: tuple[str, float]) -> None:
     bpy.context.view_layer.objects.active = obj
     assert "library override" in refine.disabled_reason(obj)
     assert not bpy.ops.wav2sem.refine_here.poll()
+
+
+def test_the_mesh_of_an_override_is_overridden_too(settings: Any, speech_file: Path, tmp_path: Path) -> None:
+    collection = bpy.data.collections.new("Character")
+    bpy.context.scene.collection.children.link(collection)
+    collection.objects.link(arkit_puppet(["jawOpen"]))
+    path = str(tmp_path / "library.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    obj = override(path, fully=False)
+    bpy.context.scene.wav2sem_lipsync.audio_path = str(speech_file)
+    reason = readiness.disabled_reason(bpy.context)
+    assert "library override, but its mesh is still linked" in reason and "Override Mesh" in reason
+    assert bpy.ops.wav2sem.override_mesh("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert not bpy.ops.wav2sem.override_mesh.poll()
+    generate()
+    assert movement(obj) > 0.001
 
 
 # What is stored
