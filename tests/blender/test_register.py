@@ -123,7 +123,7 @@ def test_target_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     looks = []
     real = target_mesh.describe
-    monkeypatch.setattr(target_mesh, "describe", lambda obj: looks.append(obj) or real(obj))
+    monkeypatch.setattr(target_mesh, "describe", lambda obj, names: looks.append(obj) or real(obj, names))
     made_up_head()
     for _ in range(5):
         target_check.refresh(bpy.context)
