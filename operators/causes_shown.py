@@ -117,14 +117,14 @@ def _layers_of(collection: bpy.types.LayerCollection, obj: bpy.types.Object) -> 
     return found
 
 
-def _path_to(collection: bpy.types.LayerCollection, obj: bpy.types.Object) -> list[bpy.types.LayerCollection]:
+def path_to(collection: bpy.types.LayerCollection, obj: bpy.types.Object) -> list[bpy.types.LayerCollection]:
     """Layer collections from the outermost to one that holds `obj`, that are not excluded; empty if there is none."""
     if collection.exclude:
         return []
     if obj.name in collection.collection.objects:
         return [collection]
     for child in collection.children:
-        below = _path_to(child, obj)
+        below = path_to(child, obj)
         if below:
             return [collection, *below]
     return []
@@ -133,7 +133,7 @@ def _path_to(collection: bpy.types.LayerCollection, obj: bpy.types.Object) -> li
 def _show(obj: bpy.types.Object, layer: bpy.types.ViewLayer) -> None:
     obj.hide_viewport = False
     obj.hide_set(False, view_layer=layer)
-    for collection in _path_to(layer.layer_collection, obj):
+    for collection in path_to(layer.layer_collection, obj):
         collection.hide_viewport = False
         collection.collection.hide_viewport = False
 

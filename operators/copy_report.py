@@ -25,7 +25,7 @@ def report(context: bpy.types.Context) -> str:
     state, settings = job_state(context), settings_of(context.scene)
     render = context.scene.render
     try:
-        package = model_list.find(context, settings.model)
+        package = model_list.find(context, settings.model_id)
         model = f"{package.id} {package.version} ({package.output_kind})"
     except ModelError as error:
         model = str(error)

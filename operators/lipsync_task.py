@@ -80,8 +80,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Task:
-    """One bake, fully described without bpy; `fps` of the scene (Hz).
+    """One bake, fully described without bpy.
 
+    scene: Blender's session id of the scene, found again however it is renamed. fps: its rate (Hz).
     channels, new_keys: the ARKit keys that are driven, and those of them that are to be made on the mesh.
     sliders: what the head is set to. prefix: how exact keys are called. life_keys: keys to be
     made for blinks and brows. plan: for a vertex cache.
@@ -91,7 +92,7 @@ class Task:
     source: AudioSource
     package: ModelPackage
     options: Options
-    scene: str
+    scene: int
     fps: float
     channels: tuple[Channel, ...]
     new_keys: tuple[str, ...]
@@ -169,9 +170,9 @@ def prepare(
     if options.mode == bake_modes.ARKIT:
         channels, new_keys = target.bind(names)
         return Task(
-            target, source, package, options, scene.name, fps, channels, new_keys, sliders, life_keys=lively.new
+            target, source, package, options, scene.session_uid, fps, channels, new_keys, sliders, life_keys=lively.new
         )
-    task = Task(target, source, package, options, scene.name, fps, (), (), sliders)
+    task = Task(target, source, package, options, scene.session_uid, fps, (), (), sliders)
     if target.fit is None:
         raise MeshError(f"“{obj.name}” is no FLAME head, and only these can be baked exactly; choose ARKit Keys.")
     if options.mode == bake_modes.CACHE:

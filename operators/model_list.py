@@ -57,10 +57,23 @@ def find(context: bpy.types.Context, identifier: str) -> ModelPackage:
     return known[0]
 
 
-def model_items(settings: bpy.types.PropertyGroup, context: bpy.types.Context) -> list[EnumItem]:
-    """Items of the model property, the embedded model first."""
+def missing_reason(context: bpy.types.Context, identifier: str) -> str:
+    """Why the package with this id cannot be used, as one sentence; empty when it can. Cheap enough for poll."""
+    try:
+        find(context, identifier)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def model_items(settings: Any, context: bpy.types.Context) -> list[EnumItem]:
+    """Items of the model property, the embedded model first; at the end the chosen one, if it is not here."""
     known = sorted(packages(context), key=lambda package: package.folder != EMBEDDED_MODEL)
-    return _keep([(package.id, package.name, f"Version {package.version}. {package.licence}") for package in known])
+    items = [(package.id, package.name, f"Version {package.version}. {package.licence}") for package in known]
+    chosen = settings.model_id
+    if chosen and all(package.id != chosen for package in known):
+        items.append((chosen, f"{chosen} (missing)", "This model is not on this machine"))
+    return _keep(items)
 
 
 def style_items(settings: Any, context: bpy.types.Context) -> list[EnumItem]:
@@ -68,7 +81,7 @@ def style_items(settings: Any, context: bpy.types.Context) -> list[EnumItem]:
     try:
         package = find(context, settings.model)
     except ModelError:
-        return []
+        return _keep([])
     styles = sorted(package.styles, key=lambda style: style != package.default_style)
     return _keep([(style, style.replace("_", " ").title(), "Speaking style") for style in styles])
 

@@ -8,14 +8,16 @@ scene lies at f / fps seconds in every format; the scene's frame range is what i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import bpy
 
 from ..inference import OutputError
 from ..inference.interchange import check_place as check_any_place
+from .causes_shown import path_to
 
 
 def check_place(path: Path) -> None:
@@ -34,7 +36,7 @@ def write(path: Path, obj: bpy.types.Object) -> None:
 
     Raises OutputError, and leaves what was there.
     """
-    if path.suffix.lower() not in (".blend", ".abc") and any(each.type == "MESH_CACHE" for each in obj.modifiers):
+    if path.suffix.lower() not in (".blend", ".abc") and any(map(_plays_cache, obj.modifiers)):
         raise OutputError(f"“{obj.name}” plays a vertex cache, which {path.suffix} does not carry; choose .abc.")
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
@@ -45,6 +47,10 @@ def write(path: Path, obj: bpy.types.Object) -> None:
         raise OutputError(f"“{path}” cannot be written ({reason}); is the disk full or read-only?") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _plays_cache(modifier: bpy.types.Modifier) -> bool:
+    return modifier.type == "MESH_CACHE" and (modifier.show_viewport or modifier.show_render)
 
 
 def _blend(place: str, obj: bpy.types.Object) -> None:
@@ -123,26 +129,81 @@ FORMATS: dict[str, tuple[str, Callable[[str, bpy.types.Object], None]]] = {
 
 @contextmanager
 def _selected(obj: bpy.types.Object) -> Iterator[None]:
-    """`obj`, what it hangs from and its rigs are selected, nothing else; afterwards all is as before."""
+    """`obj`, what it hangs from and its rigs are shown and selected, nothing else; afterwards all is as before.
+
+    Exporters leave out what is hidden or cannot be selected, and rigs usually are; they do so without a word.
+    """
     layer = bpy.context.view_layer
-    if obj.name not in layer.objects:
-        raise OutputError(f"“{obj.name}” is not in the view layer “{layer.name}”, which is exported; include it there.")
+    wanted = _with_rig(obj)
+    for each in wanted:
+        if each.name not in layer.objects:
+            raise OutputError(
+                f"“{each.name}” is not in the view layer “{layer.name}”, which is exported; include it there."
+            )
     before, active = list(layer.objects.selected), layer.objects.active
-    if bpy.context.mode != "OBJECT":
-        bpy.ops.object.mode_set(mode="OBJECT")
-    wanted = {obj} | {modifier.object for modifier in obj.modifiers if modifier.type == "ARMATURE" and modifier.object}
+    try:
+        with _shown(layer, wanted), _object_mode(layer):
+            _select(layer, wanted, obj)
+            dropped = next((each for each in wanted if not each.select_get()), None)
+            if dropped is not None:
+                raise OutputError(f"“{dropped.name}” is hidden and would be left out; show it, then export again.")
+            yield
+    finally:
+        _select(layer, before, active)
+
+
+def _with_rig(obj: bpy.types.Object) -> list[bpy.types.Object]:
+    """`obj`, its parents and the rigs that deform it."""
+    found = [obj, *(each.object for each in obj.modifiers if each.type == "ARMATURE" and each.object)]
     parent = obj.parent
     while parent is not None:
-        wanted.add(parent)
+        found.append(parent)
         parent = parent.parent
+    return found
+
+
+def _select(layer: bpy.types.ViewLayer, wanted: Iterable[bpy.types.Object], active: bpy.types.Object | None) -> None:
+    """Select `wanted` and nothing else."""
+    for each in layer.objects:
+        each.select_set(each in wanted)
+    layer.objects.active = active
+
+
+@contextmanager
+def _shown(layer: bpy.types.ViewLayer, wanted: Iterable[bpy.types.Object]) -> Iterator[None]:
+    """`wanted` and the collections that hold them can be seen and selected; afterwards as before."""
+    with ExitStack() as back:
+        for each in wanted:
+            for collection in path_to(layer.layer_collection, each):
+                _clear(collection, "hide_viewport", back)
+                _clear(collection.collection, "hide_viewport", back)
+                _clear(collection.collection, "hide_select", back)
+            _clear(each, "hide_viewport", back)
+            _clear(each, "hide_select", back)
+            if each.hide_get(view_layer=layer):
+                back.callback(each.hide_set, True, view_layer=layer)
+                each.hide_set(False, view_layer=layer)
+        yield
+
+
+def _clear(thing: Any, name: str, back: ExitStack) -> None:
+    if getattr(thing, name):
+        back.callback(setattr, thing, name, True)
+        setattr(thing, name, False)
+
+
+@contextmanager
+def _object_mode(layer: bpy.types.ViewLayer) -> Iterator[None]:
+    """Object Mode; afterwards those who were in another mode are in it again."""
+    active = layer.objects.active
+    mode = active.mode if active is not None else "OBJECT"
+    if mode == "OBJECT":
+        yield
+        return
+    inside = [obj for obj in layer.objects if obj.mode == mode]
+    bpy.ops.object.mode_set(mode="OBJECT")
     try:
-        for other in layer.objects:
-            other.select_set(other in wanted)
-        layer.objects.active = obj
-        if not obj.select_get():
-            raise OutputError(f"“{obj.name}” is hidden; show it, exporters leave out what is hidden.")
         yield
     finally:
-        for other in layer.objects:
-            other.select_set(other in before)
-        layer.objects.active = active
+        _select(layer, inside, active)
+        bpy.ops.object.mode_set(mode=mode)

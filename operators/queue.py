@@ -6,8 +6,9 @@ from __future__ import annotations
 import bpy
 from bpy.props import EnumProperty
 
-from . import ids, queue_items, readiness, run
+from . import ids, model_list, queue_items, readiness, run
 from .greyed import Greyed
+from .properties import settings_of
 from .queue_properties import LipSyncQueue, queue_of
 from .run import Item
 from .run_operator import RunOperator
@@ -133,10 +134,12 @@ class LIPSYNC_OT_generate_all(Greyed, RunOperator, bpy.types.Operator):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        """One run at a time, and something to run."""
+        """One run at a time, something to run, and a model to do it."""
         if run.current() is not None:
             return "A lip sync is being generated; wait for it or cancel it."
-        return "" if queue_of(context.scene).entries else "The queue is empty; add heads to it."
+        if not queue_of(context.scene).entries:
+            return "The queue is empty; add heads to it."
+        return model_list.missing_reason(context, settings_of(context.scene).model_id)
 
     def items(self, context: bpy.types.Context) -> list[Item]:
         """Whatever is not done; all again when all are."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import bpy
 
-from . import audio_source, run, target_mesh
+from . import audio_source, model_list, run, target_mesh
 from .properties import job_state, settings_of
 from .queue_properties import queue_of
 from .strip_times import span_of
@@ -51,11 +51,12 @@ def heads_to_speak(context: bpy.types.Context) -> list[bpy.types.Object]:
     return [obj] if obj is not None else []
 
 
-def target_key(obj: bpy.types.Object) -> str:
-    """Changes when what is known of `obj` as a target may have changed."""
+def target_key(context: bpy.types.Context, obj: bpy.types.Object) -> str:
+    """Changes when what is known of `obj` as a target may have changed: its mesh, its names, the model."""
     mesh = obj.data
-    keys = len(mesh.shape_keys.key_blocks) if mesh.shape_keys else 0
-    return f"{obj.session_uid} {mesh.session_uid} {len(mesh.vertices)} {len(mesh.edges)} {keys}"
+    names = tuple(mesh.shape_keys.key_blocks.keys()) if mesh.shape_keys else ()
+    model = settings_of(context.scene).model_id
+    return f"{obj.session_uid} {mesh.session_uid} {len(mesh.vertices)} {len(mesh.edges)} {hash((model, *names))}"
 
 
 def disabled_reason(context: bpy.types.Context) -> str:
@@ -63,18 +64,9 @@ def disabled_reason(context: bpy.types.Context) -> str:
     if run.current() is not None:
         return "A lip sync is being generated; wait for it or cancel it."
     heads = heads_to_speak(context)
-    if len(heads) > 1:
-        return _several_reason(context, heads)
-    obj = target_object(context)
-    reason = target_mesh.unusable_reason(obj)
-    if not reason and obj is not None:
-        state = job_state(context)
-        if obj.name not in context.scene.objects:
-            reason = f"“{obj.name}” is not in the scene “{context.scene.name}”; choose another head."
-        elif state.target_key == target_key(obj) and not state.target_usable:
-            reason = state.target_line
-    reason = reason or audio_source.missing_reason(settings_of(context.scene), context.scene)
-    return reason or _unsaved_reason(context)
+    reason = _several_reason(context, heads) if len(heads) > 1 else _one_reason(context, target_object(context))
+    model = model_list.missing_reason(context, settings_of(context.scene).model_id)
+    return reason or model or _unsaved_reason(context)
 
 
 def _unsaved_reason(context: bpy.types.Context) -> str:
@@ -83,10 +75,22 @@ def _unsaved_reason(context: bpy.types.Context) -> str:
     return "Save the file first: the vertex cache lies beside it." if needs_place else ""
 
 
+def _one_reason(context: bpy.types.Context, obj: bpy.types.Object | None) -> str:
+    """What is wrong with the head or with its speech."""
+    reason = target_mesh.unusable_reason(obj)
+    if not reason and obj is not None:
+        state = job_state(context)
+        if obj.name not in context.scene.objects:
+            reason = f"“{obj.name}” is not in the scene “{context.scene.name}”; choose another head."
+        elif state.target_key == target_key(context, obj) and not state.target_usable:
+            reason = state.target_line
+    return reason or audio_source.missing_reason(settings_of(context.scene), context.scene)
+
+
 def _several_reason(context: bpy.types.Context, heads: list[bpy.types.Object]) -> str:
     """The same for several heads; what is wrong with the speech of one shows in the queue."""
     reason = next(filter(None, map(target_mesh.unusable_reason, heads)), "")
     queued = {entry.head for entry in queue_of(context.scene).entries}
     if reason or queued.issuperset(heads) or selected_strips(context.scene):
-        return reason or _unsaved_reason(context)
-    return audio_source.missing_reason(settings_of(context.scene), context.scene) or _unsaved_reason(context)
+        return reason
+    return audio_source.missing_reason(settings_of(context.scene), context.scene)

@@ -122,13 +122,7 @@ def localise(obj: bpy.types.Object) -> None:
     Shape keys belong to the mesh, which an override leaves in the library until it is overridden too. Raises MeshError.
     """
     if not obj.data.shape_keys.is_editable:
-        mesh = obj.data.override_create(remap_local_usages=True) if obj.override_library else None
-        if mesh is None:
-            raise MeshError(f"The mesh of “{obj.name}” cannot be overridden; make the object and its data local.")
-        if obj.data != mesh:
-            obj.data = mesh
-        if obj.data != mesh:
-            raise MeshError(f"“{obj.name}” may not change its mesh; make the override editable, then try again.")
+        override_mesh(obj)
     data = obj.data.shape_keys.animation_data
     copies: dict[bpy.types.Action, bpy.types.Action] = {}
     for holder in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
@@ -140,6 +134,17 @@ def localise(obj: bpy.types.Object) -> None:
         holder.action = copies[action]
         if slot is not None:
             holder.action_slot = copies[action].slots[slot.identifier]
+
+
+def override_mesh(obj: bpy.types.Object) -> None:
+    """Let the library override `obj` have an override of its mesh; raises MeshError."""
+    mesh = obj.data.override_create(remap_local_usages=True) if obj.override_library else None
+    if mesh is None:
+        raise MeshError(f"The mesh of “{obj.name}” cannot be overridden; make the object and its data local.")
+    if obj.data != mesh:
+        obj.data = mesh
+    if obj.data != mesh:
+        raise MeshError(f"“{obj.name}” may not change its mesh; make the override editable, then try again.")
 
 
 def _on_change(obj: bpy.types.Object) -> None:

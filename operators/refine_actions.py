@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The buttons of Refine: presets, reset, muted regions, and a copy of one's own of a linked lip sync."""
+"""The buttons of Refine: presets, reset, muted regions, and what a linked character needs to be animated here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import bpy
 from bpy.props import EnumProperty, IntProperty
 
 from ..inference import LipSyncError
-from . import face_properties, ids, refine
+from . import face_properties, ids, refine, target_mesh
 from .face_properties import SLIDERS, face_of
 from .greyed import Greyed
 from .readiness import target_object
@@ -159,12 +159,40 @@ class LIPSYNC_OT_refine_here(Greyed, bpy.types.Operator):
         return {"FINISHED"}
 
 
+class LIPSYNC_OT_override_mesh(Greyed, bpy.types.Operator):
+    """Override the mesh of this library override too, so that its shape keys can be animated in this file"""
+
+    bl_idname = ids.OVERRIDE_MESH
+    bl_label = "Override Mesh"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        """The object must be this file's, its mesh another's."""
+        obj = target_object(context)
+        if obj is not None and target_mesh.mesh_is_left_behind(obj):
+            return ""
+        return "There is no mesh to override; it is for library overrides whose mesh is still linked."
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Override it."""
+        obj = target_object(context)
+        assert obj is not None
+        try:
+            refine.override_mesh(obj)
+        except LipSyncError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
 CLASSES = (
     LIPSYNC_OT_refine_preset,
     LIPSYNC_OT_refine_reset,
     LIPSYNC_OT_add_mute,
     LIPSYNC_OT_remove_mute,
     LIPSYNC_OT_refine_here,
+    LIPSYNC_OT_override_mesh,
 )
 
 

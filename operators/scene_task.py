@@ -42,5 +42,5 @@ def task_of(
         mode=settings.mode,
         exact_tolerance=1e-3 * settings.exact_tolerance,
     )
-    package = model_list.find(context, settings.model)
+    package = model_list.find(context, settings.model_id)
     return lipsync_task.prepare(scene, head, source, package, replace(options, **changes))

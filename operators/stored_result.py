@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import bpy
@@ -27,6 +27,10 @@ _STEPS = 65535  # of a column's range: an error of at most 8e-6 in a weight betw
 _LONGEST, _MOST = 10_000_000, 1024  # frames and columns that are believed
 _LARGEST = 1e6  # weight, either way
 _EXTRA = "extra_"
+_KEPT = 1 << 28  # bytes of results that are kept unpacked: some five hours of 52 weights at 50 Hz
+
+_unpacked: dict[bytes, StoredResult] = {}  # the one that was asked for longest ago first
+_lock = Lock()  # a bake unpacks on its thread, the panels on theirs
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,30 @@ def packed(result: StoredResult) -> bytes:
     )
 
 
-@lru_cache(maxsize=8)
 def unpacked(data: bytes) -> StoredResult:
-    """What `packed` was given, but for rounding; touches no bpy. Raises DamagedData for bytes it did not write."""
+    """What `packed` was given, but for rounding; touches no bpy. Raises DamagedData for bytes it did not write.
+
+    Results are kept, since panels ask for all of a head's lines on every redraw: by size, so that many lines fit.
+    """
+    with _lock:
+        result = _unpacked.pop(data, None)
+        if result is not None:
+            _unpacked[data] = result
+            return result
+    result = _unpack(data)
+    with _lock:
+        _unpacked[data] = result
+        while len(_unpacked) > 1 and sum(map(_size, _unpacked.items())) > _KEPT:
+            del _unpacked[next(iter(_unpacked))]
+    return result
+
+
+def _size(kept: tuple[bytes, StoredResult]) -> int:
+    data, result = kept
+    return len(data) + result.motion.weights.nbytes + sum(array.nbytes for array in result.extras.values())
+
+
+def _unpack(data: bytes) -> StoredResult:
     arrays = unpack(data)
     try:
         steps, low, span = arrays["weights"], arrays["low"], arrays["span"]

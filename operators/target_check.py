@@ -8,25 +8,34 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import target_mesh
-from .properties import job_state
+from ..inference import ModelError, blendshape_names
+from . import model_list, target_mesh
+from .properties import job_state, settings_of
 from .readiness import target_key, target_object
 
 
 def refresh(context: bpy.types.Context) -> None:
-    """Look at the target again if it is another mesh than last time, or changed in size."""
+    """Look at the target again if it is another mesh than last time, changed in size, or has other names."""
     obj = target_object(context)
     usable = not target_mesh.unusable_reason(obj)
-    key = target_key(obj) if obj is not None and usable else ""
+    key = target_key(context, obj) if obj is not None and usable else ""
     state = job_state(context)
     if state.target_key == key:
         return
     state.target_key = key
-    state.target_line, state.target_usable = target_mesh.describe(obj) if key else ("", False)
+    state.target_line, state.target_usable = target_mesh.describe(obj, _moved(context)) if key else ("", False)
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "VIEW_3D":
                 area.tag_redraw()
+
+
+def _moved(context: bpy.types.Context) -> tuple[str, ...] | None:
+    """The names that the chosen model moves; None where the model is the problem, which is told elsewhere."""
+    try:
+        return blendshape_names(model_list.find(context, settings_of(context.scene).model_id))
+    except ModelError:
+        return None
 
 
 @persistent

@@ -53,10 +53,12 @@ class TargetMesh:
                     f"“{self.name}” is a library override without all the shape keys it needs; generate the lip sync "
                     "once in the library file, or make the mesh local."
                 )
-        found = tuple(channel for channel in found if channel.key not in self.driven)
         if not found:
+            raise MeshError(_unmoved(self.name))
+        free = tuple(channel for channel in found if channel.key not in self.driven)
+        if not free:
             raise MeshError(f"Every ARKit shape key of “{self.name}” has a driver; remove the drivers to animate them.")
-        return found, new
+        return free, new
 
 
 def read_target(obj: bpy.types.Object | None) -> TargetMesh:
@@ -92,7 +94,7 @@ def unusable_reason(obj: bpy.types.Object | None) -> str:
     if mesh.is_editmode or obj.mode == "SCULPT":
         return f"“{obj.name}” is being edited; leave {'Edit' if mesh.is_editmode else 'Sculpt'} Mode first."
     if not mesh.is_editable or (mesh.shape_keys and not mesh.shape_keys.is_editable):
-        return f"“{obj.name}” is linked from another file; make it local or a library override first."
+        return _linked(obj)
     if len(mesh.vertices) == 0:
         return f"“{obj.name}” has no vertices; select a head."
     keys = mesh.shape_keys
@@ -116,14 +118,16 @@ def _any_known(keys: tuple[str, ...]) -> bool:
     return bool(arkit_names.recognise(keys, _known_names()))
 
 
-def describe(obj: bpy.types.Object) -> tuple[str, bool]:
-    """One line for the panel on what `obj` is, and whether it can be animated."""
+def describe(obj: bpy.types.Object, names: Sequence[str] | None = None) -> tuple[str, bool]:
+    """One line for the panel on what `obj` is, and whether a model of `names` can animate it (None: any)."""
     try:
         target = read_target(obj)
     except MeshError as error:
         return str(error), False
     recognised = len(arkit_names.recognise(target.keys, _known_names()))
     if target.fit is None:
+        if names is not None and not arkit_names.channels(target.keys, names):
+            return _unmoved(target.name), False
         return f"{recognised} ARKit keys recognised", True
     if target.fit.warning:
         return target.fit.warning, True
@@ -151,6 +155,25 @@ def basis_coordinates(mesh: bpy.types.Mesh) -> np.ndarray:
     coordinates = np.empty((len(mesh.vertices), 3), np.float32)
     rest.foreach_get("co", coordinates.reshape(-1))
     return coordinates
+
+
+def _linked(obj: bpy.types.Object) -> str:
+    """Why the mesh of `obj` belongs to another file: Blender overrides an object and leaves its mesh as it is."""
+    if not obj.is_editable:
+        return f"“{obj.name}” is linked from another file; make it local or a library override first."
+    if mesh_is_left_behind(obj):
+        return f"“{obj.name}” is a library override, but its mesh is still linked; click Override Mesh."
+    return f"The mesh of “{obj.name}” is linked from another file; make the mesh local first."
+
+
+def mesh_is_left_behind(obj: bpy.types.Object) -> bool:
+    """Whether `obj` is a library override of this file, and its mesh still the library's."""
+    linked = obj.type == "MESH" and not obj.data.is_editable
+    return linked and obj.is_editable and obj.override_library is not None
+
+
+def _unmoved(name: str) -> str:
+    return f"The model moves none of the ARKit shape keys of “{name}”; add some of the mouth, such as jawOpen."
 
 
 def _flame_fit(mesh: bpy.types.Mesh) -> tuple[MeshFit | None, MeshError | None]:

@@ -10,6 +10,7 @@ import bpy
 from ..operators import ids, retime
 from ..operators.properties import job_state, settings_of
 from ..operators.readiness import disabled_reason, heads_to_speak, strips_line, target_key, target_object
+from ..operators.target_mesh import mesh_is_left_behind
 from .causes import draw_causes
 from .layout import LipSyncPanel, wrapped
 
@@ -60,7 +61,9 @@ def _draw_head(layout: bpy.types.UILayout, context: bpy.types.Context, settings:
     group = layout.column(align=True)
     obj = target_object(context)
     group.prop(settings, "target", text="", placeholder=f"{obj.name} (active)" if obj else "Active object")
-    if obj is not None and obj.type == "MESH" and state.target_key == target_key(obj) and state.target_usable:
+    if obj is None or obj.type != "MESH":
+        return
+    if state.target_key == target_key(context, obj) and state.target_usable:
         wrapped(group, context, state.target_line, "CHECKMARK")
 
 
@@ -82,6 +85,9 @@ def _draw_button(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
     reason = disabled_reason(context)
     if reason:
         wrapped(layout, context, reason, "INFO")
+        obj = target_object(context)
+        if obj is not None and mesh_is_left_behind(obj):
+            layout.operator(ids.OVERRIDE_MESH, icon="LIBRARY_DATA_OVERRIDE")
     else:
         _draw_message(layout, context, job_state(context))
 

@@ -11,9 +11,9 @@ import bpy
 import numpy as np
 import pytest
 import soundfile
-from heads import _made_up, add_key, add_mesh, add_object, arkit_puppet, fingerprint, made_up_head
+from heads import _made_up, add_key, add_mesh, add_object, arkit_puppet, evaluated, fingerprint, made_up_head, rest
 from wav2sem_lipsync.inference import AudioError, ModelError
-from wav2sem_lipsync.operators import animation, destinations, shape_keys, sound
+from wav2sem_lipsync.operators import animation, copy_report, destinations, model_list, scene_task, shape_keys, sound
 
 
 def refused(pattern: str) -> str:
@@ -194,7 +194,6 @@ def test_damaged_model(settings: Any, toy_folder: Path, tmp_path: Path, monkeypa
     from dataclasses import replace
 
     from wav2sem_lipsync.inference import ModelPackage
-    from wav2sem_lipsync.operators import model_list
 
     package = replace(ModelPackage.read(toy_folder), folder=tmp_path)
     monkeypatch.setattr(model_list, "packages", lambda context: [package])
@@ -203,11 +202,27 @@ def test_damaged_model(settings: Any, toy_folder: Path, tmp_path: Path, monkeypa
 
 
 def test_no_model(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from wav2sem_lipsync.operators import model_list
-
     monkeypatch.setattr(model_list, "packages", lambda context: [])
     made_up_head()
     refused("no speech model")
+
+
+def test_a_model_of_another_machine_is_missed_and_never_replaced(settings: Any, toy_folder: Path) -> None:
+    settings.model_id = "studio_model_v2"  # as a file that was saved there says
+    head = made_up_head()
+    refused("The model “studio_model_v2” is not on this machine")
+    assert settings.model == "studio_model_v2" and settings.style == ""
+    assert "studio_model_v2” is not on this machine" in copy_report.report(bpy.context)
+    assert bpy.ops.wav2sem.queue_add() == {"FINISHED"}
+    assert not bpy.ops.wav2sem.generate_all.poll()
+    with pytest.raises(ModelError, match="studio_model_v2"):
+        scene_task.task_from_settings(bpy.context)
+    (shown, *_), (missing, words, _) = model_list.model_items(settings, bpy.context)
+    assert missing == "studio_model_v2" and "missing" in words
+    settings.model = shown
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    assert abs(evaluated(head, 20) - rest(head)).max() > 1e-4
+    assert len(model_list.model_items(settings, bpy.context)) == 1 and settings.style == "neutral"
 
 
 # ---- all or nothing ------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 import pytest
-from heads import fingerprint, made_up_head
+from heads import evaluated, fingerprint, made_up_head, rest
 from wav2sem_lipsync.inference import AudioError, Cancelled
 from wav2sem_lipsync.operators import run
 from wav2sem_lipsync.operators.generate_lipsync import LIPSYNC_OT_generate
@@ -70,6 +70,25 @@ def wait_for_the_worker(button: Button) -> None:
 
 def state() -> Any:
     return bpy.context.window_manager.wav2sem_job
+
+
+def test_a_scene_that_is_renamed_meanwhile_is_still_found(settings: Any) -> None:
+    head, scene = made_up_head(), bpy.context.scene
+    button = Button()
+    scene.name = "Shot 12"
+    assert button.until_done() == {"FINISHED"}
+    assert state().level == "INFO", state().message
+    assert abs(evaluated(head, 20) - rest(head)).max() > 1e-4
+
+
+def test_a_scene_that_is_deleted_meanwhile_is_told(settings: Any) -> None:
+    made_up_head()
+    other = bpy.data.scenes.new("Other")
+    button, old = Button(), bpy.context.scene
+    bpy.context.window.scene = other
+    bpy.data.scenes.remove(old)
+    button.until_done()
+    assert "The scene of “Head” was deleted" in state().message
 
 
 def test_modal_run_to_the_end(settings: Any) -> None:

@@ -113,15 +113,86 @@ def test_the_users_file_stays_as_it_is(suffix: str, head: bpy.types.Object, tmp_
     assert {kind: sorted(getattr(bpy.data, kind).keys()) for kind in blocks} == blocks
 
 
+def hide_eye(rig: bpy.types.Object, rigs: bpy.types.LayerCollection) -> None:
+    rig.hide_set(True)
+
+
+def hide_screen(rig: bpy.types.Object, rigs: bpy.types.LayerCollection) -> None:
+    rig.hide_viewport = True
+
+
+def unselectable(rig: bpy.types.Object, rigs: bpy.types.LayerCollection) -> None:
+    rig.hide_select = rig.children[0].hide_select = True
+
+
+def hide_collection_eye(rig: bpy.types.Object, rigs: bpy.types.LayerCollection) -> None:
+    rigs.hide_viewport = True
+
+
+def hide_collection(rig: bpy.types.Object, rigs: bpy.types.LayerCollection) -> None:
+    rigs.collection.hide_viewport = rigs.collection.hide_select = True
+    rig.hide_set(True)
+
+
+HIDING = (hide_eye, hide_screen, unselectable, hide_collection_eye, hide_collection)
+
+
+def hidden(rig: bpy.types.Object, rigs: bpy.types.LayerCollection) -> tuple[bool, ...]:
+    """All switches that hide something."""
+    seen = rig.hide_get(), rig.hide_viewport, rig.hide_select, rig.children[0].hide_select
+    return *seen, rigs.hide_viewport, rigs.collection.hide_viewport, rigs.collection.hide_select
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".fbx", ".usdc"])
+@pytest.mark.parametrize("hide", HIDING, ids=lambda hide: hide.__name__)
+def test_a_hidden_rig_comes_along(hide: Any, suffix: str, head: bpy.types.Object, tmp_path: Path) -> None:
+    wanted = {frame: world(head, frame) for frame in (17, 90)}
+    rig, scene = head.parent, bpy.context.scene
+    collection = bpy.data.collections.new("Rigs")
+    scene.collection.children.link(collection)
+    scene.collection.objects.unlink(rig)
+    collection.objects.link(rig)
+    rigs = bpy.context.view_layer.layer_collection.children["Rigs"]
+    hide(rig, rigs)
+    before = hidden(rig, rigs)
+    output.write(tmp_path / f"head{suffix}", head)
+    assert hidden(rig, rigs) == before
+    back = imported(tmp_path / f"head{suffix}")
+    assert any(obj.type == "ARMATURE" for obj in bpy.data.objects)
+    place = nearest(wanted[17], world(back, 17))
+    for frame, points in wanted.items():
+        assert abs(world(back, frame)[place] - points).max() < WORST, frame
+
+
+def test_pose_mode_is_left_and_entered_again(head: bpy.types.Object, tmp_path: Path) -> None:
+    rig, layer = head.parent, bpy.context.view_layer
+    other = add_object("Other Rig", bpy.data.armatures.new("Other Rig"))
+    for obj in layer.objects:
+        obj.select_set(obj in (rig, other))
+    layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="POSE")
+    rig.select_set(False)
+    modes = {obj.name: obj.mode for obj in layer.objects}
+    assert modes["Rig"] == modes["Other Rig"] == "POSE"
+    output.write(tmp_path / "head.glb", head)
+    assert {obj.name: obj.mode for obj in layer.objects} == modes
+    assert [obj.name for obj in layer.objects.selected] == ["Other Rig"] and layer.objects.active == rig
+
+
 def test_what_cannot_be_written_leaves_what_was_there(
     head: bpy.types.Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "head.glb"
     path.write_text("yesterday's")
-    head.hide_set(True)
-    with pytest.raises(output.OutputError, match="hidden"):
+    rigs = bpy.data.collections.new("Rigs")
+    bpy.context.scene.collection.children.link(rigs)
+    bpy.context.scene.collection.objects.unlink(head.parent)
+    rigs.objects.link(head.parent)
+    bpy.context.view_layer.layer_collection.children["Rigs"].exclude = True
+    bpy.context.view_layer.update()
+    with pytest.raises(output.OutputError, match="“Rig” is not in the view layer"):
         output.write(path, head)
-    head.hide_set(False)
+    bpy.context.view_layer.layer_collection.children["Rigs"].exclude = False
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -139,6 +210,8 @@ def test_a_vertex_cache_goes_into_alembic_alone(head: bpy.types.Object, tmp_path
             output.write(tmp_path / f"head{suffix}", head)
     assert not list(tmp_path.iterdir())
     output.write(tmp_path / "head.abc", head)
+    head.modifiers["Cache"].show_viewport = head.modifiers["Cache"].show_render = False
+    output.write(tmp_path / "head.glb", head)  # as a later bake of ARKit keys leaves it
 
 
 def test_exporter_that_is_switched_off(tmp_path: Path) -> None:

@@ -12,7 +12,17 @@ import numpy as np
 import pytest
 from heads import arkit_puppet, evaluated, made_up_head, motion_of, rest
 from wav2sem_lipsync.inference import FaceMotion, LipSyncError, LipSyncModel, compact
-from wav2sem_lipsync.operators import bake, face_properties, ids, refine, scene_task, stored_result
+from wav2sem_lipsync.operators import (
+    bake,
+    face_properties,
+    id_bytes,
+    ids,
+    life,
+    readiness,
+    refine,
+    scene_task,
+    stored_result,
+)
 from wav2sem_lipsync.operators.arkit_names import Channel
 from wav2sem_lipsync.operators.stored_result import StoredResult
 
@@ -375,6 +385,23 @@ def test_what_is_only_linked_says_so(library: tuple[str, float]) -> None:
     assert not bpy.ops.wav2sem.refine_here.poll()
 
 
+def test_the_mesh_of_an_override_is_overridden_too(settings: Any, speech_file: Path, tmp_path: Path) -> None:
+    collection = bpy.data.collections.new("Character")
+    bpy.context.scene.collection.children.link(collection)
+    collection.objects.link(arkit_puppet(["jawOpen"]))
+    path = str(tmp_path / "library.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    obj = override(path, fully=False)
+    bpy.context.scene.wav2sem_lipsync.audio_path = str(speech_file)
+    reason = readiness.disabled_reason(bpy.context)
+    assert "library override, but its mesh is still linked" in reason and "Override Mesh" in reason
+    assert bpy.ops.wav2sem.override_mesh("EXEC_DEFAULT", True) == {"FINISHED"}
+    assert not bpy.ops.wav2sem.override_mesh.poll()
+    generate()
+    assert movement(obj) > 0.001
+
+
 # What is stored
 
 
@@ -396,6 +423,45 @@ def test_damaged_data_is_one_sentence_and_no_key_is_lost(head: bpy.types.Object,
     face(head).strength = 0.3
     assert keys_of(head) == before
     assert not bpy.ops.wav2sem.refine_preset.poll()
+
+
+def test_many_lines_are_unpacked_once(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    head, settings.destination, looks = made_up_head(), "NLA", []
+    for line in range(12):
+        settings.start_frame = 1 + 100 * line
+        generate()
+    for number, baked in enumerate(refine.bakes_of(head)):  # the toy says the same each time
+        result, _ = stored_result.read(baked.action)
+        motion = replace(result.motion, weights=result.motion.weights * (1 - number / 100))
+        id_bytes.store(baked.action, ids.RAW, stored_result.packed(replace(result, motion=motion)))
+    assert len(refine.bakes_of(head)) == 12 and refine.disabled_reason(head) == ""
+    real = stored_result.unpack
+    monkeypatch.setattr(stored_result, "unpack", lambda data: looks.append(data) or real(data))
+    for _ in range(3):
+        assert refine.disabled_reason(head) == life.disabled_reason(head) == ""
+    face(head).strength = 0.5
+    assert not looks
+    last = refine.bakes_of(head)[-1].action
+    last[ids.RAW] = b"nonsense"
+    assert "generate" in refine.disabled_reason(head)
+    assert not bpy.ops.wav2sem.refine_preset.poll()
+
+
+def test_what_is_kept_unpacked_is_bounded_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        stored_result.packed(replace(GOOD, motion=replace(GOOD.motion, weights=GOOD.motion.weights / (1 + i))))
+        for i in range(5)
+    ]
+    first = stored_result.unpacked(lines[0])
+    size = len(lines[0]) + first.motion.weights.nbytes + first.extras["loudness"].nbytes
+    monkeypatch.setattr(stored_result, "_unpacked", {})
+    monkeypatch.setattr(stored_result, "_KEPT", 3.5 * size)
+    for line in (*lines, lines[3], lines[0]):
+        stored_result.unpacked(line)
+    assert list(stored_result._unpacked) == [lines[4], lines[3], lines[0]]
+    monkeypatch.setattr(stored_result, "_KEPT", 1)
+    stored_result.unpacked(lines[1])
+    assert list(stored_result._unpacked) == [lines[1]], "the one in use, however large"
 
 
 GOOD = StoredResult(

@@ -10,8 +10,8 @@ from unittest.mock import MagicMock
 import bpy
 import pytest
 import wav2sem_lipsync
-from heads import add_object, arkit_puppet, fingerprint, made_up_head
-from wav2sem_lipsync.operators import target_check
+from heads import add_key, add_object, arkit_puppet, fingerprint, made_up_head
+from wav2sem_lipsync.operators import readiness, target_check
 from wav2sem_lipsync.panels.bake_panel import LIPSYNC_PT_bake
 from wav2sem_lipsync.panels.info_panel import LIPSYNC_PT_info
 from wav2sem_lipsync.panels.layout import wrapped
@@ -95,12 +95,35 @@ def test_panel_tells_why_the_button_is_grey() -> None:
     assert any("No speech is chosen" in text for text in draw_all(2000))
 
 
+def test_a_key_that_is_renamed_is_seen_at_once(settings: Any) -> None:
+    key = arkit_puppet(["smirk"]).data.shape_keys.key_blocks["smirk"]
+    bpy.context.view_layer.update()
+    assert "8 vertices" in readiness.disabled_reason(bpy.context)
+    key.name = "jawOpen"
+    bpy.context.view_layer.update()
+    assert readiness.disabled_reason(bpy.context) == ""
+    assert any("1 ARKit keys recognised" in text for text in draw_all(2000))
+
+
+def test_keys_that_the_model_does_not_move_are_no_drivers(settings: Any) -> None:
+    puppet = arkit_puppet(["eyeBlinkLeft", "eyeBlinkRight"])
+    bpy.context.view_layer.update()
+    assert "moves none" in readiness.disabled_reason(bpy.context)
+    assert not any("recognised" in text for text in draw_all(2000))
+    bpy.context.window_manager.wav2sem_job.target_key = ""  # as in a script, where no update has looked
+    with pytest.raises(RuntimeError, match="moves none"):
+        bpy.ops.wav2sem.generate_lipsync()
+    add_key(puppet, "jawOpen")
+    bpy.context.view_layer.update()
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+
+
 def test_target_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from wav2sem_lipsync.operators import target_mesh
 
     looks = []
     real = target_mesh.describe
-    monkeypatch.setattr(target_mesh, "describe", lambda obj: looks.append(obj) or real(obj))
+    monkeypatch.setattr(target_mesh, "describe", lambda obj, names: looks.append(obj) or real(obj, names))
     made_up_head()
     for _ in range(5):
         target_check.refresh(bpy.context)
