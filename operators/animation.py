@@ -37,7 +37,10 @@ class Bake:
 
 
 def bakes(keys: bpy.types.Key | None) -> list[Bake]:
-    """All lip syncs that play on `keys`: the assigned Action's first (in tweak mode the strip's), then the NLA's."""
+    """All lip syncs that play on `keys`: the assigned Action's first (in tweak mode the strip's), then the NLA's.
+
+    A strip of the library's that gave way to a bake of this file is none of them.
+    """
     data = keys.animation_data if keys else None
     if data is None:
         return []
@@ -47,7 +50,8 @@ def bakes(keys: bpy.types.Key | None) -> list[Bake]:
     for track in data.nla_tracks:
         for strip in track.strips:
             action = strip.action
-            if is_bake(action, strip.action_slot) and all(bake.action != action for bake in found):
+            known = any(bake.action == action for bake in found)
+            if is_bake(action, strip.action_slot) and not known and not nla_strips.gave_way(data, strip):
                 found.append(Bake(keys, action, strip.action_slot, strip))
     return found
 

@@ -61,7 +61,7 @@ def switched_off(face: Face) -> Iterator[Cause]:
                 mend = partial(setattr, data, "action_influence", 1.0)
                 yield Cause("influence", part.action.name, clause, "Full Influence", mend)
             continue
-        yield from _strip_off(part.track, part.strip)
+        yield from _strip_off(data, part.track, part.strip)
     if data.nla_tracks and not data.use_nla and any(part.strip for part in face.parts):
         clause = "its animation tracks are switched off; enable them in the nonlinear animation editor"
         yield Cause("nla_off", "", clause, "Enable", partial(setattr, data, "use_nla", True))
@@ -71,7 +71,7 @@ def switched_off(face: Face) -> Iterator[Cause]:
         yield Cause("solo", solo[0].name, clause, "Unstar", partial(_unstar, data, solo[0]))
 
 
-def _strip_off(track: Any, strip: Any) -> Iterator[Cause]:
+def _strip_off(data: bpy.types.AnimData, track: Any, strip: Any) -> Iterator[Cause]:
     if track.mute and not track.is_solo:
         clause = f"its animation track “{track.name}” is muted; unmute it"
         yield Cause("track_muted", track.name, clause, "Unmute", partial(setattr, track, "mute", False))
@@ -82,7 +82,7 @@ def _strip_off(track: Any, strip: Any) -> Iterator[Cause]:
         clause = f"its animation strip “{strip.name}” has no influence; give it all"
         mend = partial(setattr, strip, "use_animated_influence", False)
         yield Cause("influence", strip.name, clause, "Full Influence", mend)
-    if strip.extrapolation == "NOTHING":
+    if strip.extrapolation == "NOTHING" and not nla_strips.rests_beneath(data, strip):
         clause = f"before and after its strip “{strip.name}” nothing holds the mouth at rest; let the strip hold it"
         mend = partial(setattr, strip, "extrapolation", "HOLD")
         yield Cause("extrapolation", strip.name, clause, "Hold", mend, playback=True)

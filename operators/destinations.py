@@ -209,7 +209,9 @@ def _new_action(keys: bpy.types.Key, name: str, origin: Bake | None, undo: ExitS
 def _origin(keys: bpy.types.Key, curves: CurveSet, about: str) -> Bake | None:
     """The bake whose place the new one takes, and whose hand edits: of the same speech, or at the same time."""
     first, last = curves.frame_range
-    crossed = [strip.action for strip in nla_strips.in_the_way(keys.animation_data, first, last)]
+    data = keys.animation_data
+    strips = nla_strips.in_the_way(data, first, last) + nla_strips.given_way(data, first, last)
+    crossed = [strip.action for strip in strips]
     for bake in animation.bakes(keys):
         if not is_ours(bake.action) or not animation.stored_names(bake.action):
             continue

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NLA strips of bakes: in a track of our own, beneath whatever else plays."""
+"""NLA strips of bakes: in a track of our own, above the tracks that were there when it was made.
+
+On a library override Blender saves no strip that was added to a track of the library's, or taken out of it. There the
+track is a second one above the library's, and strips of the library's give way by being muted.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Any
 
 import bpy
 
-from . import ids
+from . import ids, keyframes
 
 _SETTINGS = (
     "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
@@ -25,9 +29,22 @@ def is_ours(action: bpy.types.Action) -> bool:
 
 
 def track_of(data: bpy.types.AnimData) -> bpy.types.NlaTrack | None:
-    """The track in which bakes lie, if there is one."""
-    tracks = [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
+    """The track in which bakes of this file lie, if there is one."""
+    tracks = [track for track in _tracks(data) if not track.is_override_data]
     return tracks[-1] if tracks else None
+
+
+def of_library(data: bpy.types.AnimData) -> list[bpy.types.NlaStrip]:
+    """Strips of bakes that a library override has from its library."""
+    return [strip for track in _tracks(data) if track.is_override_data for strip in track.strips]
+
+
+def gave_way(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
+    """Whether a strip of the library's was muted for a bake of this file, which plays in its place."""
+    if not strip.mute or strip not in of_library(data):
+        return False
+    assigned = data.action is not None and is_ours(data.action)
+    return assigned or bool(in_the_way(data, strip.frame_start, strip.frame_end))
 
 
 def in_the_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
@@ -50,8 +67,17 @@ def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: E
     undo.callback(track.strips.remove, strip)
     strip.action_slot = slot
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    strip.extrapolation = "HOLD"
+    strip.extrapolation = "NOTHING" if rests_beneath(data, strip) else "HOLD"
     return replaced
+
+
+def rests_beneath(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
+    """Whether lines of the library's, which `strip` would cover if it held, hold all that it animates."""
+    held: set[str] = set()
+    for other in of_library(data):
+        if other.extrapolation == "HOLD" and not other.mute and other != strip:
+            held |= _paths(other)
+    return bool(held) and _paths(strip) <= held
 
 
 def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) -> str:
@@ -62,7 +88,20 @@ def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) 
         replaced = keep(strip.action, undo)
         undo.callback(_put_back, track, _Kept.of(track, strip), {name: getattr(strip, name) for name in _PLACE})
         track.strips.remove(strip)
+    for strip in given_way(data, first, last):
+        replaced = str(strip.action.name)
+        undo.callback(setattr, strip, "mute", strip.mute)
+        strip.mute = True
     return replaced
+
+
+def given_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
+    """Strips of the library's that play in the frames `first` to `last`, and make room for a bake of this file."""
+    return [
+        strip
+        for strip in of_library(data)
+        if not strip.mute and strip.frame_start < last + 1 and strip.frame_end > first - 1
+    ]
 
 
 def follow(strip: bpy.types.NlaStrip, before: tuple[float, float], after: tuple[float, float]) -> None:
@@ -153,6 +192,17 @@ def keep(action: bpy.types.Action, undo: ExitStack) -> str:
     undo.callback(setattr, action, "use_fake_user", action.use_fake_user)
     action.use_fake_user = True
     return str(action.name)
+
+
+def _tracks(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
+    """The tracks in which bakes lie."""
+    return [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
+
+
+def _paths(strip: bpy.types.NlaStrip) -> set[str]:
+    """What `strip` animates."""
+    slot = strip.action_slot
+    return set(keyframes.curves_of(keyframes.bag_of(strip.action, slot) if slot else None))
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:
