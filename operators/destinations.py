@@ -20,6 +20,7 @@ from ..inference.compact import DamagedData
 from ..inference.pieces import follow, from_plain
 from . import animation, id_bytes, ids, keyframes, nla_strips, stored_result
 from .animation import Bake, Move
+from .keyframes import value_path
 from .nla_strips import is_ours
 
 _ANY = 1 << 40  # rows of the raw motion: not at hand here, and not needed
@@ -30,7 +31,8 @@ class Written:
     """What a bake wrote: name of its Action, where it plays, and the earlier bake that it replaced ("" if none).
 
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
-    of the user's in the slot and are left to him. edited: keys edited by hand that were taken over.
+    of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
+    hand that were taken over.
     """
 
     action: str
@@ -64,10 +66,38 @@ def write(
     earlier = data.action
     unknown = earlier is not None and is_ours(earlier) and ids.WRITTEN not in earlier  # by an older release
     guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
-    if earlier is not None and not unknown and (destination == "SLOT" or guest):
-        return _write_into(keys, curves, about, undo, keep_edits)
+    into_slot = earlier is not None and not unknown and (destination == "SLOT" or guest)
     users_own = earlier is not None and not is_ours(earlier)
-    to_nla = destination == "NLA" or users_own
+    to_nla = not into_slot and (destination == "NLA" or users_own)
+    wanted = curves.names
+    curves = _uncovering(curves, animation.users_below(data, nla_strips.track_of(data) if to_nla else None))
+    if into_slot:
+        written = _write_into(keys, curves, about, undo, keep_edits)
+    else:
+        written = _write_anew(keys, curves, name, to_nla, about, undo, keep_edits)
+    brought = animation.stored_curves(bpy.data.actions[written.action, None])
+    return replace(written, own=tuple(key for key in wanted if key not in brought))
+
+
+def _uncovering(curves: CurveSet, users: dict[str, str]) -> CurveSet:
+    """`curves` without those of `users`, strips by paths. Raises LipSyncError when none is left."""
+    kept = [(name, keys) for name, keys in zip(curves.names, curves.keys, strict=True) if value_path(name) not in users]
+    if curves.names and not kept:
+        strip = users[value_path(curves.names[0])]
+        raise LipSyncError(
+            f"Your animation strip “{strip}” moves every shape key that would speak; mute it in the nonlinear "
+            "animation editor, then generate again."
+        )
+    return replace(curves, names=tuple(name for name, _ in kept), keys=tuple(keys for _, keys in kept))
+
+
+def _write_anew(
+    keys: bpy.types.Key, curves: CurveSet, name: str, to_nla: bool, about: str, undo: ExitStack, keep_edits: bool
+) -> Written:
+    """Put `curves` into an Action of their own, which is assigned or becomes a strip."""
+    data = keys.animation_data
+    earlier = data.action
+    users_own = earlier is not None and not is_ours(earlier)
     origin = _origin(keys, curves, about) if keep_edits else None
     action, slot = _new_action(keys, name, origin, undo)
     move, rate = _moved(origin, about, curves.fps)
@@ -111,7 +141,7 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
 def _brought(action: bpy.types.Action, slot: Any) -> list[bpy.types.FCurve]:
     """The F-curves that a bake brought to an action of the user's."""
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
-    paths = [keyframes.value_path(name) for name in animation.stored_curves(action)]
+    paths = [value_path(name) for name in animation.stored_curves(action)]
     return [fcurves[path] for path in paths if path in fcurves]
 
 
@@ -163,9 +193,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         _mute(silenced, False, undo)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
-    brought = animation.stored_curves(action)
-    own = tuple(name for name in curves.names if name not in brought)
-    return Written(action.name, f"slot “{slot.name_display}”", replaced, own=own, edited=edited)
+    return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited)
 
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
@@ -269,4 +297,4 @@ def _set_action(data: bpy.types.AnimData, action: Any | None, slot: Any | None) 
 def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the shape keys `names` whose value `action` animates in `slot`."""
     paths = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
-    return tuple(name for name in names if keyframes.value_path(name) in paths)
+    return tuple(name for name in names if value_path(name) in paths)

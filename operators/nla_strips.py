@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """NLA strips of bakes: in a track of our own, above the tracks that were there when it was made.
 
+Blender makes new tracks on top, and strips that hold cover what lies below at every frame. What the user animates there
+is left to him (`animation.users_below`); his active action, and tracks that he makes later, play above ours.
+
 On a library override Blender saves no strip that was added to a track of the library's, or taken out of it. There the
 track is a second one above the library's, and strips of the library's give way by being muted.
 """
