@@ -190,6 +190,17 @@ def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -
     return found
 
 
+def own_curves(action: bpy.types.Action, slot: Any | None) -> list[bpy.types.FCurve]:
+    """F-curves in the Action of a bake that the user added; none where that cannot be told."""
+    try:
+        stored = stored_curves(action)
+    except DamagedData:
+        return []
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
+    ours = {*map(value_path, stored), *_renamed(fcurves, stored).values()}
+    return [fcurve for path, fcurve in fcurves.items() if path not in ours] if stored else []
+
+
 def _untouched(fcurve: bpy.types.FCurve | None, before: Written) -> bool:
     """Whether nobody edited `fcurve`, found out quickly; false where that takes a closer look."""
     return fcurve is not None and not before.hidden.any() and keyframes.stands(fcurve, before.keys)

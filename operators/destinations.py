@@ -2,7 +2,8 @@
 """Where a bake goes: a new Action, an NLA strip, or the slot that plays.
 
 A bake makes an Action of its own. An earlier bake loses its place to it and is kept with a fake user; the new one
-begins as its copy, so that all that the animator did is taken over. Only when asked to, a bake is the guest of the
+begins as its copy, or where it says something else takes along what the animator keyed there himself, so that all that
+he did is taken over. Only when asked to, a bake is the guest of the
 Action that plays: it brings its curves to those that are there, and never touches a shape key that the user animates.
 """
 
@@ -98,10 +99,14 @@ def _write_anew(
     data = keys.animation_data
     earlier = data.action
     users_own = earlier is not None and not is_ours(earlier)
-    origin = _origin(keys, curves, about) if keep_edits else None
+    origin = _origin(keys, curves, about)
     action, slot = _new_action(keys, name, origin, undo)
+    if earlier is not None and not users_own:
+        span = curves.frame_range if to_nla else None
+        _take_along(data, keyframes.make_bag(action, slot), span)
     move, rate = _moved(origin, about, curves.fps)
-    edited = animation.rewrite(Bake(keys, action, slot), curves, move=move, rate=rate)
+    edited = animation.rewrite(Bake(keys, action, slot), curves, keep_edits=keep_edits, move=move, rate=rate)
+    _unsilence(action, slot, undo)
     action[ids.MARK] = about
     replaced = ""
     if earlier is not None and not users_own:
@@ -122,7 +127,7 @@ def _write_anew(
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
     """Let no lip sync play on `keys` in the frames `first` to `last`; returns the action that is kept, "" for none.
 
-    Actions of earlier bakes are kept, and in an action of the user's our curves are muted.
+    Actions of earlier bakes are kept; in one that has curves of the user's, too, only ours are muted.
     """
     data = keys.animation_data if keys is not None else None
     if data is None:
@@ -131,18 +136,44 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
     action = data.action
     if action is None or ids.MARK not in action or action.frame_range[0] > last or action.frame_range[1] < first:
         return replaced
-    if is_ours(action):
+    if is_ours(action) and not animation.own_curves(action, data.action_slot):
         _assign(data, None, None, undo)
         return nla_strips.keep(action, undo)
     _mute(_brought(action, data.action_slot), True, undo)
     return str(action.name)
 
 
+def _take_along(data: bpy.types.AnimData, bag: Any, span: tuple[float, float] | None) -> None:
+    """Copy to `bag` what the user animates in the assigned bake, which loses its place: he keyed it there as it played.
+
+    span: first and last frame of the strip that the new bake becomes, which may not grow into those of other lines.
+    """
+    there = keyframes.curves_of(bag)
+    for fcurve in animation.own_curves(data.action, data.action_slot):
+        if fcurve.data_path not in there and (span is None or _has_room(data, span, fcurve.range())):
+            keyframes.copy(fcurve, bag)
+
+
+def _has_room(data: bpy.types.AnimData, span: tuple[float, float], more: tuple[float, float]) -> bool:
+    """Whether a strip in the frames `span`, which takes the place of others there, meets no others if it has `more`."""
+    both = min(span[0], more[0]), max(span[1], more[1])
+    return nla_strips.in_the_way(data, *both) == nla_strips.in_the_way(data, *span)
+
+
 def _brought(action: bpy.types.Action, slot: Any) -> list[bpy.types.FCurve]:
-    """The F-curves that a bake brought to an action of the user's."""
+    """The F-curves that a bake brought to an action that the user animates in, too; raises DamagedData."""
+    if not animation.stored_curves(action):
+        return []
+    own = {fcurve.data_path for fcurve in animation.own_curves(action, slot)}
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
-    paths = [value_path(name) for name in animation.stored_curves(action)]
-    return [fcurves[path] for path in paths if path in fcurves]
+    return [fcurve for path, fcurve in fcurves.items() if path not in own]
+
+
+def _unsilence(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
+    """Let curves play that a vertex cache, in whose place they come again, has muted."""
+    silenced = _brought(action, slot)
+    if silenced and all(fcurve.mute for fcurve in silenced):
+        _mute(silenced, False, undo)
 
 
 def _mute(fcurves: list[bpy.types.FCurve], mute: bool, undo: ExitStack) -> None:
@@ -188,9 +219,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         copy = action.copy()  # the same speech can be had again, another not
         undo.callback(bpy.data.actions.remove, copy)
         replaced = nla_strips.keep(copy, undo)
-    silenced = _brought(action, slot)
-    if silenced and all(fcurve.mute for fcurve in silenced):  # by a vertex cache that took their place
-        _mute(silenced, False, undo)
+    _unsilence(action, slot, undo)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
     return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited)
