@@ -37,7 +37,10 @@ class Bake:
 
 
 def bakes(keys: bpy.types.Key | None) -> list[Bake]:
-    """All lip syncs that play on `keys`: the assigned Action's first (in tweak mode the strip's), then the NLA's."""
+    """All lip syncs that play on `keys`: the assigned Action's first (in tweak mode the strip's), then the NLA's.
+
+    A strip of the library's that gave way to a bake of this file is none of them.
+    """
     data = keys.animation_data if keys else None
     if data is None:
         return []
@@ -47,7 +50,8 @@ def bakes(keys: bpy.types.Key | None) -> list[Bake]:
     for track in data.nla_tracks:
         for strip in track.strips:
             action = strip.action
-            if is_bake(action, strip.action_slot) and all(bake.action != action for bake in found):
+            known = any(bake.action == action for bake in found)
+            if is_bake(action, strip.action_slot) and not known and not nla_strips.gave_way(data, strip):
                 found.append(Bake(keys, action, strip.action_slot, strip))
     return found
 
@@ -77,6 +81,42 @@ def hand_edits(bake: Bake) -> dict[str, CurveEdits]:
     return found
 
 
+def users_below(data: bpy.types.AnimData, track: bpy.types.NlaTrack | None) -> dict[str, str]:
+    """What the user animates in the NLA below `track` (None: anywhere): name of his strip by path of the F-curve.
+
+    A lip sync there would cover it, at every frame, so it is left to him.
+    """
+    found: dict[str, str] = {}
+    for below in data.nla_tracks if data.use_nla else ():
+        if below == track:
+            break
+        for strip in below.strips if not below.mute else ():
+            found |= dict.fromkeys(_animated_by_user(strip), strip.name)
+    return found
+
+
+def _animated_by_user(strip: bpy.types.NlaStrip) -> set[str]:
+    """Paths of the F-curves that `strip`, or those that a meta strip holds, plays and no bake made."""
+    if strip.mute:
+        return set()
+    found = {path for inner in strip.strips for path in _animated_by_user(inner)}
+    action, slot = strip.action, strip.action_slot
+    if action is None or slot is None or is_ours(action):
+        return found
+    brought = {value_path(name) for name in stored_names(action)}
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
+    return found | {path for path, fcurve in fcurves.items() if not fcurve.mute and path not in brought}
+
+
+def _left_to_user(bake: Bake) -> dict[str, str]:
+    """What a bake would cover from where it plays; an Action that does not play covers nothing."""
+    data = bake.keys.animation_data
+    for track in data.nla_tracks:
+        if any(strip.action == bake.action for strip in track.strips):
+            return users_below(data, track)
+    return users_below(data, None) if data.action == bake.action else {}
+
+
 def rewrite(
     bake: Bake, curves: CurveSet, *, keep_edits: bool = True, move: Move | None = None, rate: float = 1.0
 ) -> int:
@@ -84,9 +124,9 @@ def rewrite(
 
     Made for a slider that is being dragged: keys and curves that don't differ are not touched. keep_edits: False drops
     them. move: where frames (n,) of hand edits go when the speech moved in time; rate: how their handles stretch with
-    it. F-curves that the user added, and mutes and modifiers of ours, are left alone; a curve that `curves` no longer
-    has rests at 0, but for hand edits. Returns the number of hand-edited keys. Raises LipSyncError when the Action may
-    not be changed or what it carries is damaged.
+    it. F-curves that the user added, in the Action or in NLA strips below, and mutes and modifiers of ours, are left
+    alone; a curve that `curves` no longer has rests at 0, but for hand edits. Returns the number of hand-edited keys.
+    Raises LipSyncError when the Action may not be changed or what it carries is damaged.
     """
     action = bake.action
     if not action.is_editable:
@@ -98,10 +138,11 @@ def rewrite(
     edited = 0
     renamed = _renamed(fcurves, stored)
     former = {path: name for name, path in renamed.items()}
+    theirs = _left_to_user(bake)
     for name, generated in zip(curves.names, curves.keys, strict=True):
         path = renamed.get(name, value_path(name))
         fcurve, before = fcurves.get(path), stored.pop(former.get(path, name), None)
-        if fcurve is not None and before is None:
+        if before is None and (fcurve is not None or path in theirs):
             continue  # the user's own
         if _slid(fcurve, before, generated):
             now[name] = Written.whole(generated)
@@ -153,6 +194,17 @@ def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -
                 strays.remove(stray)
                 break
     return found
+
+
+def own_curves(action: bpy.types.Action, slot: Any | None) -> list[bpy.types.FCurve]:
+    """F-curves in the Action of a bake that the user added; none where that cannot be told."""
+    try:
+        stored = stored_curves(action)
+    except DamagedData:
+        return []
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
+    ours = {*map(value_path, stored), *_renamed(fcurves, stored).values()}
+    return [fcurve for path, fcurve in fcurves.items() if path not in ours] if stored else []
 
 
 def _untouched(fcurve: bpy.types.FCurve | None, before: Written) -> bool:

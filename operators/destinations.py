@@ -2,8 +2,9 @@
 """Where a bake goes: a new Action, an NLA strip, or the slot that plays.
 
 A bake makes an Action of its own. An earlier bake loses its place to it and is kept with a fake user; the new one
-begins as its copy, so that all that the animator did is taken over. Only when asked to, a bake is the guest of the
-Action that plays: it brings its curves to those that are there, and never touches a shape key that the user animates.
+begins as its copy, or where it says something else takes along what the animator keyed there himself, so that all that
+he did is taken over. Only when asked to, a bake is the guest of the Action that plays: it brings its curves to those
+that are there, and never touches a shape key that the user animates.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..inference.compact import DamagedData
 from ..inference.pieces import follow, from_plain
 from . import animation, id_bytes, ids, keyframes, nla_strips, stored_result
 from .animation import Bake, Move
+from .keyframes import value_path
 from .nla_strips import is_ours
 
 _ANY = 1 << 40  # rows of the raw motion: not at hand here, and not needed
@@ -30,7 +32,8 @@ class Written:
     """What a bake wrote: name of its Action, where it plays, and the earlier bake that it replaced ("" if none).
 
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
-    of the user's in the slot and are left to him. edited: keys edited by hand that were taken over.
+    of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
+    hand that were taken over.
     """
 
     action: str
@@ -65,28 +68,61 @@ def write(
     earlier = data.action
     unknown = earlier is not None and is_ours(earlier) and ids.WRITTEN not in earlier  # by an older release
     guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
-    if earlier is not None and not unknown and (destination == "SLOT" or guest):
-        return _write_into(keys, curves, about, undo, keep_edits)
+    into_slot = earlier is not None and not unknown and (destination == "SLOT" or guest)
     users_own = earlier is not None and not is_ours(earlier)
-    origin = _origin(keys, curves, about) if keep_edits else None
+    # An action plays over all strips, for good: it would silence the head's other lines.
+    to_nla = destination == "NLA" or users_own or nla_strips.other_lines(data, *_span(curves, about))
+    wanted, track = curves.names, next(reversed(nla_strips.tracks_of(data)), None)
+    curves = _uncovering(curves, animation.users_below(data, track if to_nla and not into_slot else None))
+    if into_slot:
+        written = _write_into(keys, curves, about, undo, keep_edits)
+    else:
+        written = _write_anew(keys, curves, name, to_nla, about, undo, keep_edits)
+    brought = animation.stored_curves(bpy.data.actions[written.action, None])
+    return replace(written, own=tuple(key for key in wanted if key not in brought))
+
+
+def _uncovering(curves: CurveSet, users: dict[str, str]) -> CurveSet:
+    """`curves` without those of `users`, strips by paths. Raises LipSyncError when none is left."""
+    kept = [(name, keys) for name, keys in zip(curves.names, curves.keys, strict=True) if value_path(name) not in users]
+    if curves.names and not kept:
+        strip = users[value_path(curves.names[0])]
+        raise LipSyncError(
+            f"Your animation strip “{strip}” moves every shape key that would speak; mute it in the nonlinear "
+            "animation editor, then generate again."
+        )
+    return replace(curves, names=tuple(name for name, _ in kept), keys=tuple(keys for _, keys in kept))
+
+
+def _write_anew(
+    keys: bpy.types.Key, curves: CurveSet, name: str, to_nla: bool, about: str, undo: ExitStack, keep_edits: bool
+) -> Written:
+    """Put `curves` into an Action of their own, which is assigned or becomes a strip."""
+    data = keys.animation_data
+    earlier, before = data.action, data.action_slot
+    users_own = earlier is not None and not is_ours(earlier)
+    span = _span(curves, about)
+    origin = _origin(keys, span, about)
     action, slot = _new_action(keys, name, origin, undo)
+    # A line of another time, in an action so far, goes on playing in a strip of its own.
+    another = to_nla and not users_own and before is not None and not _meet(nla_strips.spoken(earlier), span)
+    if earlier is not None and not users_own and not another:
+        _take_along(data, keyframes.make_bag(action, slot), curves.frame_range if to_nla else None)
     move, rate = _moved(origin, about, curves.fps)
-    edited = animation.rewrite(Bake(keys, action, slot), curves, move=move, rate=rate)
+    edited = animation.rewrite(Bake(keys, action, slot), curves, keep_edits=keep_edits, move=move, rate=rate)
+    _unsilence(action, slot, undo)
     action[ids.MARK] = about
     replaced = ""
     if earlier is not None and not users_own:
-        before = data.action_slot
         _assign(data, None, None, undo)
-        if destination == "NLA" and before is not None and not _meet(earlier, action):
-            nla_strips.place(data, earlier, before, undo)  # another line, which goes on playing
-        else:
-            replaced = nla_strips.keep(earlier, undo)
-    # An action plays over all strips, for good: it would silence the head's other lines.
-    if destination == "NLA" or users_own or nla_strips.other_lines(data, action):
+        replaced = "" if another else nla_strips.keep(earlier, undo)
+    if another:
+        nla_strips.place(data, earlier, before, undo)
+    if to_nla:
         replaced = nla_strips.place(data, action, slot, undo) or replaced
         place = f"NLA track “{ids.TRACK}”"
     else:
-        replaced = nla_strips.clear(data, *nla_strips.spoken(action), undo) or replaced
+        replaced = nla_strips.clear(data, *span, undo) or replaced
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
@@ -96,27 +132,53 @@ def write(
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
     """Let no lip sync play on `keys` in the frames `first` to `last`; returns the action that is kept, "" for none.
 
-    Actions of earlier bakes are kept, and in an action of the user's our curves are muted.
+    Actions of earlier bakes are kept; in one that has curves of the user's, too, only ours are muted.
     """
     data = keys.animation_data if keys is not None else None
     if data is None:
         return ""
     replaced = nla_strips.clear(data, first, last, undo)
     action = data.action
-    if action is None or ids.MARK not in action or action.frame_range[0] > last or action.frame_range[1] < first:
+    if action is None or ids.MARK not in action or not _meet(nla_strips.spoken(action), (first, last)):
         return replaced
-    if is_ours(action):
+    if is_ours(action) and not animation.own_curves(action, data.action_slot):
         _assign(data, None, None, undo)
         return nla_strips.keep(action, undo)
     _mute(_brought(action, data.action_slot), True, undo)
     return str(action.name)
 
 
+def _take_along(data: bpy.types.AnimData, bag: Any, span: tuple[float, float] | None) -> None:
+    """Copy to `bag` what the user animates in the assigned bake, which loses its place: he keyed it there as it played.
+
+    span: first and last frame of the strip that the new bake becomes, which may not grow into those of other lines.
+    """
+    there = keyframes.curves_of(bag)
+    for fcurve in animation.own_curves(data.action, data.action_slot):
+        if fcurve.data_path not in there and (span is None or _has_room(data, span, fcurve.range())):
+            keyframes.copy(fcurve, bag)
+
+
+def _has_room(data: bpy.types.AnimData, span: tuple[float, float], more: tuple[float, float]) -> bool:
+    """Whether a strip in the frames `span`, which takes the place of others there, meets no others if it has `more`."""
+    both = min(span[0], more[0]), max(span[1], more[1])
+    return nla_strips.in_the_way(data, *both) == nla_strips.in_the_way(data, *span)
+
+
 def _brought(action: bpy.types.Action, slot: Any) -> list[bpy.types.FCurve]:
-    """The F-curves that a bake brought to an action of the user's."""
+    """The F-curves that a bake brought to an action that the user animates in, too; raises DamagedData."""
+    if not animation.stored_curves(action):
+        return []
+    own = {fcurve.data_path for fcurve in animation.own_curves(action, slot)}
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
-    paths = [keyframes.value_path(name) for name in animation.stored_curves(action)]
-    return [fcurves[path] for path in paths if path in fcurves]
+    return [fcurve for path, fcurve in fcurves.items() if path not in own]
+
+
+def _unsilence(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
+    """Let curves play that a vertex cache, in whose place they come again, has muted."""
+    silenced = _brought(action, slot)
+    if silenced and all(fcurve.mute for fcurve in silenced):
+        _mute(silenced, False, undo)
 
 
 def _mute(fcurves: list[bpy.types.FCurve], mute: bool, undo: ExitStack) -> None:
@@ -162,14 +224,10 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         copy = action.copy()  # the same speech can be had again, another not
         undo.callback(bpy.data.actions.remove, copy)
         replaced = nla_strips.keep(copy, undo)
-    silenced = _brought(action, slot)
-    if silenced and all(fcurve.mute for fcurve in silenced):  # by a vertex cache that took their place
-        _mute(silenced, False, undo)
+    _unsilence(action, slot, undo)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
-    brought = animation.stored_curves(action)
-    own = tuple(name for name in curves.names if name not in brought)
-    return Written(action.name, f"slot “{slot.name_display}”", replaced, own=own, edited=edited)
+    return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited)
 
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
@@ -210,17 +268,18 @@ def _new_action(keys: bpy.types.Key, name: str, origin: Bake | None, undo: ExitS
     return action, slot
 
 
-def _origin(keys: bpy.types.Key, curves: CurveSet, about: str) -> Bake | None:
-    """The bake whose place the new one takes, and whose hand edits: of the same speech, or at the same time."""
-    first, last = curves.frame_range
-    crossed = [strip.action for strip in nla_strips.in_the_way(keys.animation_data, first, last)]
+def _origin(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Bake | None:
+    """The bake whose place the new one takes, and whose hand edits: of the same speech, or in the frames `span`."""
+    first, last = span
+    data = keys.animation_data
+    strips = nla_strips.in_the_way(data, first, last) + nla_strips.given_way(data, first, last)
+    crossed = [strip.action for strip in strips]
     for bake in animation.bakes(keys):
         if not is_ours(bake.action) or not animation.stored_names(bake.action):
             continue
         if not _same_keys(bake.action, about):
             continue  # its edits mean other shapes
-        begin, end = bake.action.frame_range
-        at_this_time = begin <= last and end >= first
+        at_this_time = _meet(nla_strips.spoken(bake.action), span)
         if bake.action in crossed or (bake.strip is None and (at_this_time or _same_speech(bake, about))):
             return bake
     return None
@@ -256,10 +315,13 @@ def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, fl
     return (lambda frames: follow(before, after, frames)), rate
 
 
-def _meet(one: bpy.types.Action, other: bpy.types.Action) -> bool:
-    """Whether two bakes speak at the same time."""
-    (begin, end), (first, last) = (nla_strips.spoken(action) for action in (one, other))
-    return begin < last and end > first
+def _span(curves: CurveSet, about: str) -> tuple[float, float]:
+    """Frames between which the speech of a new bake is heard."""
+    return stored_result.spoken(json.loads(about)) or curves.frame_range
+
+
+def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return one[0] < other[1] and one[1] > other[0]
 
 
 def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo: ExitStack) -> None:
@@ -277,4 +339,4 @@ def _set_action(data: bpy.types.AnimData, action: Any | None, slot: Any | None) 
 def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the shape keys `names` whose value `action` animates in `slot`."""
     paths = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
-    return tuple(name for name in names if keyframes.value_path(name) in paths)
+    return tuple(name for name in names if value_path(name) in paths)

@@ -12,6 +12,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from bpy.app.handlers import persistent
 from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerProperty
 
 from . import ids, life_keys, life_properties
@@ -127,15 +128,29 @@ def ensure() -> None:
         register()
 
 
+@persistent
+def _before_save(*_: Any) -> None:
+    """Give the library's heads the groups that their overrides have, which reading them does.
+
+    Blender 5.0 to 5.2 cannot override a property of a group that the library lacks: on loading it says "expected ID
+    type, not LipSyncFace", and every slider is back at its default.
+    """
+    for obj in bpy.data.objects:
+        if obj.override_library is not None and obj.override_library.reference is not None:
+            _ = face_of(obj.override_library.reference).life.rate
+
+
 def register() -> None:
     """Register the groups and hang them on Object."""
     for cls in CLASSES:
         bpy.utils.register_class(cls)
     setattr(bpy.types.Object, ids.FACE, PointerProperty(type=LipSyncFace, override=OVERRIDABLE))
+    bpy.app.handlers.save_pre.append(_before_save)
 
 
 def unregister() -> None:
     """Take them away again."""
+    bpy.app.handlers.save_pre.remove(_before_save)
     delattr(bpy.types.Object, ids.FACE)
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

@@ -41,6 +41,24 @@ def curves_of(bag: Any | None) -> dict[str, bpy.types.FCurve]:
     return {fcurve.data_path: fcurve for fcurve in bag.fcurves} if bag else {}
 
 
+def copy(fcurve: bpy.types.FCurve, bag: Any) -> bpy.types.FCurve:
+    """The same F-curve in another channelbag."""
+    if hasattr(bag.fcurves, "new_from_fcurve"):  # since Blender 5.0
+        return bag.fcurves.new_from_fcurve(fcurve)
+    made = bag.fcurves.new(fcurve.data_path, index=fcurve.array_index)
+    write(made, read(fcurve))
+    _copy_settings(fcurve, made)
+    for modifier in fcurve.modifiers:
+        _copy_settings(modifier, made.modifiers.new(modifier.type))
+    return made
+
+
+def _copy_settings(old: bpy.types.bpy_struct, new: bpy.types.bpy_struct) -> None:
+    for known in old.bl_rna.properties:
+        if not known.is_readonly and known.identifier not in ("data_path", "array_index", "group"):
+            setattr(new, known.identifier, getattr(old, known.identifier))
+
+
 def read(fcurve: bpy.types.FCurve) -> np.ndarray:
     """All keys, KEY (n,)."""
     points = fcurve.keyframe_points

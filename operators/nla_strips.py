@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NLA strips of bakes: in tracks of our own, one line beside another, one above another where they overlap."""
+"""NLA strips of bakes: in tracks of our own, one line beside another, one above another where they overlap.
+
+Blender makes new tracks on top, and strips that hold cover what lies below at every frame. What the user animates there
+is left to him (`animation.users_below`); his active action, and tracks that he makes later, play above ours.
+
+On a library override Blender saves no strip that was added to a track of the library's, or taken out of it. There our
+tracks lie above the library's, and strips of the library's give way by being muted.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import bpy
 
-from ..inference import LipSyncError
-from . import ids, stored_result
+from . import ids, keyframes, stored_result
 
 _SETTINGS = (
     "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
@@ -28,42 +34,64 @@ def is_ours(action: bpy.types.Action) -> bool:
 
 
 def tracks_of(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
-    """The tracks in which bakes lie, from the lowest up."""
-    return [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
+    """The tracks in which bakes of this file lie, from the lowest up."""
+    return [track for track in _all_tracks(data) if not track.is_override_data]
+
+
+def of_library(data: bpy.types.AnimData) -> list[bpy.types.NlaStrip]:
+    """Strips of bakes that a library override has from its library."""
+    return [strip for track in _all_tracks(data) if track.is_override_data for strip in track.strips]
+
+
+def gave_way(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
+    """Whether a strip of the library's was muted for a bake of this file, which plays in its place."""
+    if not strip.mute or strip not in of_library(data):
+        return False
+    assigned = data.action is not None and is_ours(data.action)
+    return assigned or bool(in_the_way(data, *_spoken_in(strip)))
 
 
 def is_held(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
-    """Whether something of ours beneath `strip` holds the mouth at rest where it does not play."""
-    beneath = itertools.takewhile(lambda track: strip not in track.strips[:], tracks_of(data))
-    return any(other.extrapolation == "HOLD" and not other.mute for track in beneath for other in track.strips)
+    """Whether bakes beneath `strip` hold all that it animates where it does not play; it need not, then."""
+    held: set[str] = set()
+    for track in itertools.takewhile(lambda track: strip not in track.strips[:], _all_tracks(data)):
+        for other in track.strips:
+            if other.extrapolation == "HOLD" and not other.mute:
+                held |= _paths(other)
+    return bool(held) and _paths(strip) <= held
 
 
 def spoken(action: bpy.types.Action) -> tuple[float, float]:
     """Frames of `action` between which its speech is heard; its keys go on until the face has come to rest."""
-    try:
-        pieces = stored_result.facts(action).pieces
-    except LipSyncError:
-        pieces = ()
-    if not pieces:
-        return float(action.frame_range[0]), float(action.frame_range[1])
-    return min(piece.frames[0] for piece in pieces), max(piece.frames[-1] for piece in pieces)
+    first, last = action.frame_range
+    return stored_result.spoken(stored_result.description(action)) or (float(first), float(last))
+
+
+def _spoken_in(strip: bpy.types.NlaStrip) -> tuple[float, float]:
+    """The same on the timeline, as `strip` plays it."""
+    first, last = spoken(strip.action)
+    along = strip.frame_start - strip.scale * strip.action_frame_start
+    return along + strip.scale * first, along + strip.scale * last
+
+
+def _meeting(strips: Iterable[bpy.types.NlaStrip], first: float, last: float) -> list[bpy.types.NlaStrip]:
+    spans = [(strip, *_spoken_in(strip)) for strip in strips]
+    return [strip for strip, begin, end in spans if begin < last - _TOUCH and end > first + _TOUCH]
 
 
 def in_the_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
     """Strips of earlier bakes whose speech is heard between the frames `first` and `last`, too."""
-    found = []
-    for strip in (strip for track in tracks_of(data) for strip in track.strips):
-        begin, end = (
-            strip.frame_start + (frame - strip.action_frame_start) * strip.scale for frame in spoken(strip.action)
-        )
-        if begin < last - _TOUCH and end > first + _TOUCH:
-            found.append(strip)
-    return found
+    return _meeting((strip for track in tracks_of(data) for strip in track.strips), first, last)
 
 
-def other_lines(data: bpy.types.AnimData, action: bpy.types.Action) -> bool:
-    """Whether strips play speech of another time than that of `action`."""
-    replaced = in_the_way(data, *spoken(action))
+def given_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
+    """The same of the library's, which make room for a bake of this file."""
+    return _meeting((strip for strip in of_library(data) if not strip.mute), first, last)
+
+
+def other_lines(data: bpy.types.AnimData, first: float, last: float) -> bool:
+    """Whether strips play speech of another time than that from frame `first` to `last`."""
+    replaced = in_the_way(data, first, last)
     tracks = [track for track in tracks_of(data) if not track.mute]
     return any(strip not in replaced and not strip.mute for track in tracks for strip in track.strips)
 
@@ -81,6 +109,9 @@ def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) 
     replaced = ""
     for strip in in_the_way(data, first, last):
         replaced = keep(strip.action, undo)
+        _take(data, strip, undo)
+    for strip in given_way(data, first, last):
+        replaced = str(strip.action.name)
         _take(data, strip, undo)
     return replaced
 
@@ -140,7 +171,7 @@ def _lay(data: bpy.types.AnimData, kept: Sequence[_Kept], undo: ExitStack) -> No
             track = tracks[above]
         strip = one.restore(track)
         undo.callback(track.strips.remove, strip)
-        if above and strip.extrapolation == "HOLD":
+        if strip.extrapolation == "HOLD" and is_held(data, strip):
             strip.extrapolation = "NOTHING"
 
 
@@ -150,9 +181,13 @@ def _touching(track: bpy.types.NlaTrack, one: _Kept) -> list[bpy.types.NlaStrip]
 
 
 def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack) -> _Kept:
-    """Take a strip out of its track; `undo` learns how to put it back."""
+    """Take a strip out of its track; one of the library's is muted. `undo` learns how to put it back."""
     track = next(track for track in data.nla_tracks if strip in track.strips[:])
     kept = _Kept.of(strip)
+    if track.is_override_data:
+        undo.callback(setattr, strip, "mute", strip.mute)
+        strip.mute = True
+        return kept
     undo.callback(_put_back, track, kept, {name: getattr(strip, name) for name in _PLACE})
     track.strips.remove(strip)
     return kept
@@ -217,6 +252,16 @@ def keep(action: bpy.types.Action, undo: ExitStack) -> str:
     undo.callback(setattr, action, "use_fake_user", action.use_fake_user)
     action.use_fake_user = True
     return str(action.name)
+
+
+def _all_tracks(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
+    return [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
+
+
+def _paths(strip: bpy.types.NlaStrip) -> set[str]:
+    """What `strip` animates."""
+    slot = strip.action_slot
+    return set(keyframes.curves_of(keyframes.bag_of(strip.action, slot) if slot else None))
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:

@@ -11,7 +11,7 @@ import bpy
 
 from . import ids
 from .keyframes import value_path
-from .nla_strips import is_ours
+from .nla_strips import gave_way, is_ours
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ def _in_action(strip: bpy.types.NlaStrip, frame: float) -> float:
 
 
 def parts_of(keys: bpy.types.Key | None) -> list[Part]:
-    """Lip sync that has its place in the animation of `keys`, whether or not something hides it."""
+    """Lip sync that has its place in the animation of `keys`, whether or not something hides it.
+
+    A strip of the library's that gave way to a bake of this file has none.
+    """
     data = keys.animation_data if keys else None
     if data is None:
         return []
@@ -65,7 +68,7 @@ def parts_of(keys: bpy.types.Key | None) -> list[Part]:
         found += [Part(data.action, slot, curves) for slot, curves in _held_by(data.action, keys)][:1]
     for track in data.nla_tracks:
         for strip in track.strips:
-            if strip.action is not None:
+            if strip.action is not None and not gave_way(data, strip):
                 held = _held_by(strip.action, keys)
                 held.sort(key=lambda pair, strip=strip: pair[0] != strip.action_slot)
                 found += [Part(strip.action, slot, curves, track, strip) for slot, curves in held[:1]]

@@ -175,6 +175,15 @@ def facts(action: bpy.types.Action, rows: int = _LONGEST) -> Facts:
     return replace(found, pieces=from_plain(about["pieces"], rows)) if "pieces" in about else found
 
 
+def spoken(about: Mapping[str, Any]) -> tuple[float, float] | None:
+    """First and last frame of the speech in what `ids.MARK` says; None where it doesn't tell."""
+    try:
+        pieces = from_plain(about.get("pieces"), _LONGEST)
+    except DamagedData:
+        return None
+    return min(piece.frames[0] for piece in pieces), max(piece.frames[-1] for piece in pieces)
+
+
 def facts_plain(found: Facts) -> dict[str, Any]:
     """`found` as it stands in the JSON of `ids.MARK`."""
     return asdict(found) | {"pieces": to_plain(found.pieces)}

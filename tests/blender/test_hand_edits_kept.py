@@ -214,6 +214,79 @@ def test_generating_with_drop_begins_afresh(puppet: bpy.types.Object, settings: 
     assert keys_of(puppet) == edited
 
 
+WINK = np.array([20, 30, 40])
+
+
+def wink(obj: bpy.types.Object) -> bpy.types.Object:
+    """The animator keys a shape of his own; Blender puts the keys into the Action of the lip sync."""
+    key = add_key(obj, "wink")
+    for frame, value in zip(WINK, (0.0, 0.8, 0.2), strict=True):
+        key.value = value
+        key.keyframe_insert("value", frame=frame)
+    fcurve = curves_of(obj)["wink"]
+    fcurve.extrapolation = "LINEAR"
+    fcurve.modifiers.new("LIMITS").max_y, fcurve.modifiers[0].use_max_y = 0.5, True
+    return obj
+
+
+def check_wink(obj: bpy.types.Object) -> None:
+    np.testing.assert_allclose(values_at(obj, "wink", WINK), [0.0, 0.5, 0.2], atol=1e-6)
+    assert values_at(obj, "wink", np.array([42]))[0] < 0.19  # it goes on as it went
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "NLA"])
+@pytest.mark.parametrize("case", ["drop", "another speech", "another set of keys"])
+def test_what_was_keyed_beside_a_lip_sync_plays_on(case: str, destination: str, settings: Any) -> None:
+    obj = wink(speaking_puppet() if case != "another set of keys" else flame_head_that_speaks())
+    bake = bake_of(obj)
+    settings.destination = destination
+    if case == "drop":
+        curves_of(obj)["jawOpen"].keyframe_points[20].co.y = 0.77
+        settings.hand_edits = "DROP"
+    elif case == "another speech":
+        bake.action[ids.MARK] = bake.action[ids.MARK].replace("babble.wav", "another.wav")
+        settings.start_frame = 500
+    else:
+        settings.mode = "EXACT"
+    generate()
+    latest = max(animation.bakes(obj.data.shape_keys), key=lambda each: each.action.frame_range[0])
+    assert latest.action != bake.action
+    assert animation.hand_edits(latest) == {}
+    check_wink(obj)
+    strength(obj, 0.5)
+    check_wink(obj)
+
+
+@pytest.mark.parametrize("mode", ["ARKIT", "EXACT"])
+def test_what_was_keyed_beside_a_lip_sync_silences_no_other_line(mode: str, settings: Any) -> None:
+    """The animator took a line out of its strip and keyed something far from it, where another line speaks."""
+    settings.destination, settings.start_frame = "NLA", 200
+    obj = flame_head_that_speaks()
+    line = values_at(obj, "jawOpen", np.arange(200, 270))
+    settings.start_frame = 1
+    generate()
+    data = obj.data.shape_keys.animation_data
+    (track,) = data.nla_tracks
+    action, slot = track.strips[0].action, track.strips[0].action_slot
+    track.strips.remove(track.strips[0])
+    data.action, data.action_slot = action, slot
+    wink(obj)
+    curves_of(obj)["wink"].keyframe_points.insert(250, 0.5)
+    action[ids.MARK] = action[ids.MARK].replace("babble.wav", "another.wav")
+    settings.mode = mode
+    generate()
+    assert data.action is None
+    np.testing.assert_allclose(values_at(obj, "jawOpen", np.arange(200, 270)), line, atol=1e-4)
+    if mode == "ARKIT":
+        np.testing.assert_allclose(values_at(obj, "wink", WINK), [0.0, 0.5, 0.2], atol=1e-6)
+
+
+def flame_head_that_speaks() -> bpy.types.Object:
+    head = made_up_head()
+    generate()
+    return head
+
+
 def test_edits_of_a_line_move_with_its_start(puppet: bpy.types.Object, settings: Any) -> None:
     curves_of(puppet)["jawOpen"].keyframe_points[20].co.y = 0.77
     settings.start_frame = 11

@@ -372,6 +372,28 @@ def test_earlier_bakes_elsewhere_are_silent_too(destination: str, settings: Any,
     np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
 
 
+def test_what_was_keyed_beside_a_lip_sync_plays_on_beside_a_cache(settings: Any, tmp_path: Path) -> None:
+    head = made_up_head()
+    saved(tmp_path)
+    generate("CACHE")
+    alone = evaluated(head, 13)
+    generate("ARKIT")
+    wink = add_key(head, "wink")
+    for frame in (1, 500):
+        wink.value = frame / 1000
+        wink.keyframe_insert("value", frame=frame)
+    generate("CACHE")
+    np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
+    assert wink.value > 0.001
+    evaluated(head, 500)
+    assert wink.value == pytest.approx(0.5)
+    generate("ARKIT")
+    assert not cache_of(head).show_viewport
+    np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
+    evaluated(head, 500)
+    assert wink.value == pytest.approx(0.5)
+
+
 def linked_head(folder: Path, modifiers: tuple[str, ...]) -> bpy.types.Object:
     """A head of another file, object and mesh overridden here."""
     head = made_up_head("Hero")

@@ -26,7 +26,8 @@ PANELS = (LIPSYNC_PT_speech, LIPSYNC_PT_bake, LIPSYNC_PT_life, LIPSYNC_PT_queue,
 
 def traces() -> set[str]:
     """Whatever of ours Blender knows."""
-    handlers = [*bpy.app.handlers.depsgraph_update_post, *bpy.app.handlers.load_post]
+    lists = (bpy.app.handlers.depsgraph_update_post, bpy.app.handlers.load_post, bpy.app.handlers.save_pre)
+    handlers = [handler for each in lists for handler in each]
     return {
         *(name for name in dir(bpy.types) if name.startswith(("LIPSYNC", "LipSync"))),
         *(name for name in ("wav2sem_lipsync", "wav2sem_queue") if hasattr(bpy.types.Scene, name)),
