@@ -11,6 +11,7 @@ import bpy
 import numpy as np
 import pytest
 from heads import arkit_puppet, evaluated, made_up_head, motion_of, rest
+from test_register import draw_all
 from wav2sem_lipsync.inference import FaceMotion, LipSyncError, LipSyncModel, compact
 from wav2sem_lipsync.operators import (
     bake,
@@ -396,8 +397,10 @@ def test_the_mesh_of_an_override_is_overridden_too(settings: Any, speech_file: P
     bpy.context.scene.wav2sem_lipsync.audio_path = str(speech_file)
     reason = readiness.disabled_reason(bpy.context)
     assert "library override, but its mesh is still linked" in reason and "Override Mesh" in reason
+    assert "wav2sem.override_mesh" in draw_all()
     assert bpy.ops.wav2sem.override_mesh("EXEC_DEFAULT", True) == {"FINISHED"}
     assert not bpy.ops.wav2sem.override_mesh.poll()
+    assert "wav2sem.override_mesh" not in draw_all()
     generate()
     assert movement(obj) > 0.001
 
