@@ -59,17 +59,17 @@ def items_of(context: bpy.types.Context, entries: Sequence[LipSyncQueueEntry]) -
     for entry in entries:
         entry.status, entry.sentence = "WAITING", ""
         several = heads.count(entry.head) > 1
-        items.append(_item(scene.name, entry.key, entry.head.name if entry.head else "No head", several))
+        items.append(_item(scene.session_uid, entry.key, entry.head.name if entry.head else "No head", several))
     return items
 
 
-def _item(scene: str, key: str, label: str, several: bool) -> Item:
+def _item(scene: int, key: str, label: str, several: bool) -> Item:
     return Item(label, lambda: _prepare(scene, key, several), lambda item: _ended(scene, key, item), key)
 
 
-def _prepare(scene_name: str, key: str, several: bool) -> Task:
+def _prepare(scene_uid: int, key: str, several: bool) -> Task:
     """The bake of an entry; a head with `several` entries gets strips, so that one line does not replace another."""
-    scene, entry = _entry(scene_name, key)
+    scene, entry = _entry(scene_uid, key)
     if scene is None or entry is None:
         raise MeshError("It was taken from the queue before its turn came.")
     if entry.source == "STRIP":
@@ -91,7 +91,7 @@ def _prepare(scene_name: str, key: str, several: bool) -> Task:
     return task_of(bpy.context, scene, entry.head, source, **changes)
 
 
-def _ended(scene: str, key: str, item: Item) -> None:
+def _ended(scene: int, key: str, item: Item) -> None:
     _, entry = _entry(scene, key)
     if entry is None:
         return
@@ -101,9 +101,9 @@ def _ended(scene: str, key: str, item: Item) -> None:
         entry.status, entry.sentence = "FAILED", str(item.error)
 
 
-def _entry(scene_name: str, key: str) -> tuple[bpy.types.Scene | None, LipSyncQueueEntry | None]:
-    """Scene and entry, looked up anew: either may be gone, and undo makes every reference invalid."""
-    scene = bpy.data.scenes.get(scene_name)
+def _entry(scene_uid: int, key: str) -> tuple[bpy.types.Scene | None, LipSyncQueueEntry | None]:
+    """Scene and entry, looked up anew: either may be gone or renamed, and undo makes every reference invalid."""
+    scene = next((scene for scene in bpy.data.scenes if scene.session_uid == scene_uid), None)
     entries = queue_of(scene).entries if scene else ()
     return scene, next((entry for entry in entries if entry.key == key), None)
 

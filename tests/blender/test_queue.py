@@ -321,6 +321,17 @@ def test_an_extension_that_is_reloaded_leaves_no_run(settings: Any) -> None:
     assert run.current() is None and not state().running
 
 
+def test_a_scene_that_is_renamed_meanwhile_goes_on(settings: Any) -> None:
+    for name in ("Anna", "Ben"):
+        made_up_head(name)
+        bpy.ops.wav2sem.queue_add()
+    button = Button()
+    button.until(lambda: statuses()[0] == "DONE")
+    bpy.context.scene.name = "Shot 2"
+    assert button.until(lambda: False) == {"FINISHED"}
+    assert statuses() == ["DONE", "DONE"]
+
+
 def test_cancel_keeps_what_is_done_and_leaves_the_rest_waiting(settings: Any) -> None:
     for name in ("Anna", "Ben", "Cleo"):
         made_up_head(name)
