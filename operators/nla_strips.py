@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
@@ -69,6 +69,8 @@ def spoken(action: bpy.types.Action) -> tuple[float, float]:
 
 def _spoken_in(strip: bpy.types.NlaStrip) -> tuple[float, float]:
     """The same on the timeline, as `strip` plays it."""
+    if strip.use_reverse or strip.repeat != 1:
+        return float(strip.frame_start), float(strip.frame_end)
     first, last = spoken(strip.action)
     along = strip.frame_start - strip.scale * strip.action_frame_start
     return along + strip.scale * first, along + strip.scale * last
@@ -100,7 +102,7 @@ def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: E
     """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced."""
     replaced = clear(data, *spoken(action), undo)
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    _lay(data, [_Kept(action, slot, 0.0, {"name": action.name, "extrapolation": "HOLD"}, [])], undo)
+    _lay(data, [_Kept(action, slot, 0.0, {"name": action.name, "extrapolation": "HOLD"})], undo)
     return replaced
 
 
@@ -143,7 +145,7 @@ def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> 
     They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over.
     """
     with ExitStack() as undo:
-        _lay(data, [_take(data, strip, undo) for strip in strips], undo)
+        _lay(data, [_take(data, strip, undo, whole=True) for strip in strips], undo)
         undo.pop_all()
 
 
@@ -180,64 +182,66 @@ def _touching(track: bpy.types.NlaTrack, one: _Kept) -> list[bpy.types.NlaStrip]
     return [strip for strip in track.strips if strip.frame_start < one.end + 1 and strip.frame_end > one.start - 1]
 
 
-def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack) -> _Kept:
-    """Take a strip out of its track; one of the library's is muted. `undo` learns how to put it back."""
+def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack, whole: bool = False) -> _Kept:
+    """Take a strip out of its track; one of the library's is muted. `undo` learns how to put it back.
+
+    whole: what is made of it again is to play all of its action, instead of the part that it played.
+    """
     track = next(track for track in data.nla_tracks if strip in track.strips[:])
-    kept = _Kept.of(strip)
+    kept = _Kept.of(strip, whole)
     if track.is_override_data:
         undo.callback(setattr, strip, "mute", strip.mute)
         strip.mute = True
-        return kept
-    undo.callback(_put_back, track, kept, {name: getattr(strip, name) for name in _PLACE})
-    track.strips.remove(strip)
+    else:
+        undo.callback(_Kept.of(strip, whole=False).restore, track)
+        track.strips.remove(strip)
     return kept
-
-
-def _put_back(track: bpy.types.NlaTrack, kept: _Kept, place: dict[str, float]) -> None:
-    strip = kept.restore(track)
-    for name, value in place.items():
-        setattr(strip, name, value)
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What a strip was set to; its action plays `later` frames later than its keys say."""
+    """A strip that can be made again.
+
+    later: its action plays so many frames later than its keys say. place: which part of the action it plays, and where;
+    none where it plays all. influence: its keys (frame, value).
+    """
 
     action: bpy.types.Action
     slot: Any
     later: float
     settings: dict[str, Any]
-    influence: list[tuple[float, float]]
+    place: dict[str, float] = field(default_factory=dict)
+    influence: tuple[tuple[float, float], ...] = ()
 
     @staticmethod
-    def of(strip: bpy.types.NlaStrip) -> _Kept:
-        later = strip.frame_start - strip.action_frame_start
+    def of(strip: bpy.types.NlaStrip, whole: bool) -> _Kept:
         curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
         keys = [(point.co.x, point.co.y) for point in curve.keyframe_points] if curve else []
-        moved = strip.action.frame_range[0] - strip.action_frame_start
+        moved = strip.action.frame_range[0] - strip.action_frame_start if whole else 0.0
         return _Kept(
             strip.action,
             strip.action_slot,
-            later,
+            strip.frame_start - strip.action_frame_start,
             {name: getattr(strip, name) for name in _SETTINGS},
-            [(frame + moved, value) for frame, value in keys],
+            {} if whole else {name: getattr(strip, name) for name in _PLACE},
+            tuple((frame + moved, value) for frame, value in keys),
         )
 
     @property
     def start(self) -> float:
         """Frame of the timeline at which the strip begins."""
-        return float(self.action.frame_range[0] + self.later)
+        return float(self.place.get("frame_start", self.action.frame_range[0] + self.later))
 
     @property
     def end(self) -> float:
         """Frame of the timeline at which it ends."""
-        return float(self.action.frame_range[1] + self.later)
+        return float(self.place.get("frame_end", self.action.frame_range[1] + self.later))
 
     def restore(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
         """Make the strip in `track`."""
         strip = track.strips.new(self.settings["name"], int(self.start), self.action)
         strip.action_slot, strip.frame_start = self.slot, self.start
-        for name, value in self.settings.items():
+        for name, value in (self.settings | self.place).items():
             setattr(strip, name, value)
         if self.influence:
             curve = strip.fcurves.find("influence")

@@ -152,3 +152,23 @@ def test_hand_edits_of_lines_stay_with_their_lines(head: bpy.types.Object, spoke
     queue().entries[1].status = "WAITING"
     generate_all()
     assert values_at(head, "jawOpen", np.array([frame]))[0] == pytest.approx(0.9, abs=1e-5)
+
+
+def test_a_line_before_one_that_was_stretched_leaves_that_as_it_is(head: bpy.types.Object, spoken: np.ndarray) -> None:
+    add_lines(73)
+    generate_all()
+    queue().entries[0].status = "WAITING"
+    add_lines(300)
+    generate_all()
+    strips = head.data.shape_keys.animation_data.nla_tracks[0].strips
+    strips[0].scale, strips[0].influence = 1.5, 0.75
+    span = strips[0].frame_start, strips[0].frame_end
+    line = values_at(head, "jawOpen", np.arange(85, 180))
+    add_lines(1)
+    generate_all()
+    heard(head, spoken, 1)
+    np.testing.assert_allclose(values_at(head, "jawOpen", np.arange(85, 180)), line, atol=1e-4)
+    tracks = head.data.shape_keys.animation_data.nla_tracks
+    stretched = next(strip for track in tracks for strip in track.strips if strip.scale == 1.5)
+    assert (stretched.frame_start, stretched.frame_end) == pytest.approx(span)
+    assert stretched.influence == pytest.approx(0.75)
