@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows: runs are not kept apart there
     fcntl = None  # type: ignore[assignment]
 
-_PATIENCE = 30.0  # seconds; a worker that is left behind ends when it leaves Blender's code, as when it has saved
+_PATIENCE = 120.0  # seconds; a worker that is left behind ends when it leaves Blender's code, as when it has saved
 
 
 class Journal:
