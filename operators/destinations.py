@@ -138,13 +138,14 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
     if data is None:
         return ""
     replaced = nla_strips.clear(data, first, last, undo)
-    action = data.action
+    action, slot = data.action, data.action_slot
     if action is None or ids.MARK not in action or not _meet(nla_strips.spoken(action), (first, last)):
         return replaced
-    if is_ours(action) and not animation.own_curves(action, data.action_slot):
+    if is_ours(action) and not animation.own_curves(action, slot):
         _assign(data, None, None, undo)
         return nla_strips.keep(action, undo)
-    _mute(_brought(action, data.action_slot), True, undo)
+    if slot is not None:  # or nothing of it plays
+        _mute(_brought(action, slot), True, undo)
     return str(action.name)
 
 

@@ -372,6 +372,22 @@ def test_earlier_bakes_elsewhere_are_silent_too(destination: str, settings: Any,
     np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
 
 
+def test_a_cache_beside_an_action_that_plays_no_slot(settings: Any, tmp_path: Path) -> None:
+    head = made_up_head()
+    head.shape_key_add(name="Basis")
+    add_key(head, "frown").keyframe_insert("value", frame=1)
+    saved(tmp_path)
+    generate("CACHE")
+    alone = evaluated(head, 13)
+    generate("ARKIT", destination="SLOT")
+    data = head.data.shape_keys.animation_data
+    data.action_slot = None
+    for key in head.data.shape_keys.key_blocks:
+        key.value = 0
+    generate("CACHE")
+    np.testing.assert_allclose(evaluated(head, 13), alone, atol=1e-6)
+
+
 def test_what_was_keyed_beside_a_lip_sync_plays_on_beside_a_cache(settings: Any, tmp_path: Path) -> None:
     head = made_up_head()
     saved(tmp_path)
