@@ -36,7 +36,6 @@ PLANS = {
     "cpu": Plan(40.0, 8.0, 75.0, 6),
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
-GAIN = 1.15  # see export.amplify
 ADVANCE = 15  # ms; see model.MemoryGraph
 
 
@@ -65,7 +64,8 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
         deeper = ["--layers", str(plan.layers)]
         steps.append([*train, "--folder", str(runs / last), *go_on, *deeper, *sentences, *labels])
     package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
-    return [*steps, [*package, "--gain", str(GAIN), "--advance", str(ADVANCE), *sentences]]
+    fitted = ["--calibrate", str(cache), "--real", str(speech / "real")]
+    return [*steps, [*package, "--advance", str(ADVANCE), *fitted, *sentences]]
 
 
 def main() -> int:
