@@ -130,8 +130,12 @@ def _check_file(path: Path, digest: str) -> None:
             raise ModelError(f"“{path.name}” is larger than any model this version can run.")
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
+    except FileNotFoundError as error:
         raise ModelError(f"“{path.name}” is missing from “{path.parent}”; copy the model folder again.") from error
+    except OSError as error:
+        raise ModelError(
+            f"“{path}” cannot be read ({error.strerror}); copy the model folder to a place that you may read."
+        ) from error
     if found != digest:
         raise ModelError(
             f"“{path.name}” in “{path.parent}” is not the file that model.json describes; copy the model folder again."

@@ -54,6 +54,13 @@ def test_missing_graph(folder: Path) -> None:
         ModelPackage.read(folder)
 
 
+def test_graph_that_may_not_be_read(folder: Path) -> None:
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").mkdir()
+    with pytest.raises(ModelError, match=r"cannot be read \("):
+        ModelPackage.read(folder)
+
+
 @pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
 def test_other_schema(folder: Path, schema: object) -> None:
     write_json(folder, schema=schema)
