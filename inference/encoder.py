@@ -75,23 +75,24 @@ class AudioEncoder:
         def parts() -> Iterator[np.ndarray]:
             for first, last in windows:
                 tick(begun + (1 - begun) * first / windows[-1][1])
-                yield self._checked(clip.memory(first, last, sentence), last - first)
+                yield clip.memory(first, last, sentence)
 
         per_frame = self.package.memory_per_frame
         return Heard(crossfade(windows, parts()), clip.loudness.reshape(-1, per_frame).mean(axis=1))
 
-    def _checked(self, memory: np.ndarray, count: int) -> np.ndarray:
-        """`memory`, which must be (count, width) and finite; raises ModelError."""
-        if memory.shape != (count, self.width):
+    def memory(self, inputs: dict[str, np.ndarray], count: int) -> np.ndarray:
+        """What the graph makes of `inputs`: (count, width), finite numbers; raises ModelError."""
+        memory, wanted = self.graph.run("memory", inputs), (1, count, self.width)
+        if memory.shape != wanted:
             raise ModelError(
-                f"The model “{self.package.name}” hears {memory.shape} where its decoder needs {(count, self.width)}; "
+                f"The model “{self.package.name}” hears {memory.shape} where its decoder needs {wanted}; "
                 "get a whole model."
             )
         if not np.isfinite(memory).all():
             device = self.graph.provider
             way_out = "get a whole model" if device == "CPU" else f"run it on the CPU instead of {device}"
             raise ModelError(f"The model “{self.package.name}” hears values that are no numbers; {way_out}.")
-        return memory
+        return memory[0]
 
 
 class _FramesClip:
@@ -110,7 +111,7 @@ class _FramesClip:
         inputs = {"speech": self._samples[None, first * self._hop : last * self._hop]}
         if self._encoder.wav2sem is not None:
             inputs["semantic"] = self._encoder.wav2sem.run("semantic", inputs)
-        return self._encoder.graph.run("memory", inputs)[0]
+        return self._encoder.memory(inputs, last - first)
 
 
 class _Wav2Vec2Clip:
@@ -166,7 +167,7 @@ class _Wav2Vec2Clip:
         }
         if sentence is not None:
             inputs["semantic"] = sentence
-        return self._encoder.graph.run("memory", inputs)[0, first - begin : last - begin]
+        return self._encoder.memory(inputs, end - begin)[first - begin : last - begin]
 
     def _speech(self, first: int, last: int) -> tuple[np.ndarray, int]:
         """The samples (1, n) under memory frames first…last-1, and the convolution frame that they begin with."""

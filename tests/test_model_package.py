@@ -198,11 +198,11 @@ def test_graph_that_answers_with_something_else(folder: Path) -> None:
     """Half as many frames as model.json says, a width that is not the decoder's, no numbers."""
     speech = Speech(np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1)
     write_json(folder, fps=25)
-    with pytest.raises(ModelError, match=r"hears \(50, 16\) where its decoder needs \(25, 16\)"):
+    with pytest.raises(ModelError, match=r"hears \(1, 50, 16\) where its decoder needs \(1, 25, 16\)"):
         LipSyncModel.load(folder).run(speech)
     np.savez(folder / "decoder.npz", **decoder_arrays(d=8))
     write_json(folder)
-    with pytest.raises(ModelError, match=r"hears \(50, 16\) where its decoder needs \(50, 8\)"):
+    with pytest.raises(ModelError, match=r"hears \(1, 50, 16\) where its decoder needs \(1, 50, 8\)"):
         LipSyncModel.load(folder).run(speech)
     np.savez(folder / "decoder.npz", **decoder_arrays())
     graph = onnx.load(folder / "model.onnx")
