@@ -36,7 +36,7 @@ from .losses import PRESSED
 from .metrics import seed_bootstrap
 from .model import FaceFormer
 from .packing import Corpus, load_corpus
-from .train import CACHE, REAL_SPEECH, build, load_network, train
+from .train import CACHE, REAL_SPEECH, build, load_network, predict, train
 from .wav2sem import embed_texts, load_wav2sem, plain_text, sentence_vectors, sentence_whitening, usable_clips
 
 TRAINED = ("none", "constant", "own", "text")
@@ -62,8 +62,7 @@ def clip_figures(
     """
     clip = corpus.clips[index]
     assert clip.weights is not None
-    style = torch.eye(len(STYLES))[:1]
-    found = network(torch.tensor(clip.speech())[None], style, torch.tensor(vector)[None]).weights[-1][0].clamp(0, 1)
+    found = predict(network, clip, vector).weights[-1][0].clamp(0, 1)
     target, opening = clip.weights[0].astype(np.float32), geometry.measures[:, MEASURES.index("aperture")]
     error, shut = found.numpy() - target, target @ opening < PRESSED
     return (

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .config import STYLES
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED
 from .model import FaceFormer
 from .packing import Corpus
-from .train import development_clips
+from .train import development_clips, predict
 
 SPREAD = 0.975  # standard deviation of the opening that is wanted, as a part of the rules'
 BEGINS, CERTAIN = 0.25, 0.63  # thresholds of closures as parts of what the network says in most of them
@@ -46,16 +45,14 @@ def calibrate(network: FaceFormer, corpus: Corpus, semantics: np.ndarray | None)
     network.eval()
     opening = lip_geometry(corpus.names).measures[:, MEASURES.index("aperture")]
     pressing = [column for column, name in enumerate(corpus.names) if name.startswith("mouthPress")]
-    style = torch.eye(len(STYLES))[:1]
     found, wanted = [], []
     for index in (index for clips in development_clips(corpus, 40).values() for index in clips):
         clip = corpus.clips[index]
-        vector = None if semantics is None else torch.tensor(semantics[index])[None]
-        weights = network(torch.tensor(clip.speech())[None], style, vector).weights[-1][0]
+        weights = predict(network, clip, None if semantics is None else semantics[index]).weights[-1][0]
         found.append(weights.clamp(0, 1).numpy())
         wanted.append(np.array(clip.weights[0], np.float32))
     if not found or not (np.concatenate(wanted) @ opening < PRESSED).any():
-        raise ValueError("The corpus has no development clips with closures to calibrate by; give --gain instead.")
+        raise ValueError("The corpus has no development clips with closures to calibrate by; gain and thresholds stay.")
     said, ruled = np.concatenate(found), np.concatenate(wanted)
     gain = float(np.clip(SPREAD * (ruled @ opening).std() / max((said @ opening).std(), 1e-6), *GAINS))
     shut = said[ruled @ opening < PRESSED][:, pressing].mean(axis=1)

@@ -217,8 +217,8 @@ def main() -> None:
         vectors = sentence_vectors(options.wav2sem, corpus, options.calibrate) if options.wav2sem else None
         try:
             calibration = calibrate(network, corpus, vectors)
-        except ValueError as error:
-            parser.error(str(error))
+        except ValueError as error:  # as of a small corpus: the package is written all the same
+            print(error)
         print(calibration)
     amplify(network.decoder, rest_pose(), calibration.gain)
     shown = (options.advance, calibration)

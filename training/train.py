@@ -29,11 +29,11 @@ from tqdm import tqdm
 
 from . import checkpoints
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
-from .config import NO_PHONE, PROFILES, Config, profile
+from .config import NO_PHONE, PROFILES, STYLES, Config, profile
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
-from .model import FaceFormer, count_parameters
-from .packing import Corpus, load_corpus, with_labels
+from .model import FaceFormer, Prediction, count_parameters
+from .packing import Clip, Corpus, load_corpus, with_labels
 from .wav2sem import sentence_vectors
 
 CACHE = Path("training/cache")
@@ -58,6 +58,15 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
             kept.lerp_(new.to(kept.device), 1 - decay)
 
 
+def predict(network: FaceFormer, clip: Clip, vector: np.ndarray | None) -> Prediction:
+    """What the network makes of a whole clip in the neutral style; `vector` (S,) is its sentence vector."""
+    style = torch.eye(len(STYLES))[:1]
+    answer: Prediction = network(
+        torch.tensor(clip.speech())[None], style, None if vector is None else torch.tensor(vector)[None]
+    )
+    return answer
+
+
 @torch.no_grad()
 def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: np.ndarray | None) -> dict[str, float]:
     """Figures on whole development clips, neutral style, without augmentation.
@@ -67,12 +76,10 @@ def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: 
     """
     network.eval()
     measures = torch.tensor(lip_geometry(corpus.names).measures)[:, MEASURES.index("aperture")]
-    style = torch.eye(network.decoder.obj_vector.in_features)[:1]
     right, opening, wanted, shut = [], [], [], []
     for index in clips:
         clip = corpus.clips[index]
-        vector = None if semantics is None else torch.tensor(semantics[index])[None]
-        prediction = network(torch.tensor(clip.speech())[None], style, vector)
+        prediction = predict(network, clip, None if semantics is None else semantics[index])
         phones = torch.tensor(np.array(clip.phones), dtype=torch.long)
         known = phones != NO_PHONE
         right.append((prediction.phones[0].argmax(-1) == phones)[known])
@@ -187,7 +194,7 @@ def train(
     stream = BatchStream(ExampleMaker(corpus, config, semantics=semantics), config, step, accelerator.process_index)
     writer, watched = SummaryWriter(str(run)), development_clips(corpus, 40)
     tqdm.write(f"{count_parameters(network) / 1e6:.2f} M parameters, from step {step}")
-    started, saved, known, heard_before = time.monotonic(), time.monotonic(), step, heard
+    started, saved, reported, heard_before = time.monotonic(), time.monotonic(), step, heard
     bar = tqdm(total=100, unit="%", bar_format="{l_bar}{bar}| {elapsed} {postfix}", mininterval=5)
     bar.disable = not accelerator.is_main_process
 
@@ -248,9 +255,9 @@ def train(
         between = max(1, config.steps // EVALUATIONS)
         if step % between == 0 if config.steps else time.monotonic() - saved > every * 60:
             report(elapsed)
-            saved, known = time.monotonic(), step
+            saved, reported = time.monotonic(), step
     if accelerator.is_main_process:
-        if known != step or not (run / "last.pt").exists():
+        if reported != step or not (run / "last.pt").exists():
             report(before + time.monotonic() - started)
         if best.average is not None and best.step != step:
             tqdm.write(f"The network of step {best.step} was better ({best.figure:.4f}) and is the one that is kept.")

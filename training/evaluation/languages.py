@@ -88,8 +88,9 @@ def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
                 rules.add(rule_gap(phones), FPS, phones)
             if own.closed["near"]:
                 rows.append({"language": language, "voice": voice.speaker + " (heard)" * heard, **own.row()})
-        for name, tally in (("new", new), ("all", whole)):
-            if tally.closed["near"]:
-                taught = {f"{name} rules": share for name, share in rules.row().items() if name != "events"}
-                rows.append({"language": language, "voice": name, **tally.row(), **(taught if tally is whole else {})})
+        if new.closed["near"]:
+            rows.append({"language": language, "voice": "new", **new.row()})
+        if whole.closed["near"]:
+            taught = {f"{name} rules": share for name, share in rules.row().items() if name != "events"}
+            rows.append({"language": language, "voice": "all", **whole.row(), **taught})
     return rows
