@@ -56,10 +56,9 @@ def read_speech(path: str | Path, start: float = 0.0, content: bytes | None = No
     """Read any sound file that libsndfile knows (WAV, FLAC, OGG, Opus, MP3, AIFF …) as `Speech`.
 
     Any sample rate and channel count: channels are averaged (where they cancel out, as when one microphone's wires were
-    swapped, the loudest is taken instead), then resampled with soxr. `start` is in seconds. With the
-    file's `content` nothing is read from disk; `path` then only names it in messages. Raises AudioError when the file
-    is missing, is no sound, is damaged, too short or too long, and RuntimeMissing when the sound libraries cannot be
-    loaded.
+    swapped, the loudest is taken instead), then resampled with soxr. `start` is in seconds. With the file's `content`
+    nothing is read from disk; `path` then only names it in messages. Raises AudioError when the file is missing, is no
+    sound, is damaged, too short or too long, and RuntimeMissing when the sound libraries cannot be loaded.
     """
     path = Path(path)
     with _opened(path, content) as file:

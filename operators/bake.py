@@ -28,7 +28,7 @@ from . import (
     vertex_cache,
 )
 from .destinations import Written
-from .lipsync_task import Result, Task
+from .lipsync_task import Result, Task, find_scene
 from .playing import played_names
 
 _EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
@@ -66,7 +66,7 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     """`write` in slices, so that a timer need not wait for all: the change, Blender's update, a look at the mouth."""
     began = perf_counter()
     obj = target_mesh.find(task.target)
-    scene = _scene(task)
+    scene = find_scene(task.scene)
     if scene is None:
         raise MeshError(f"The scene of “{obj.name}” was deleted while its speech was being analysed; generate again.")
     _check_keys(obj, task, result)
@@ -92,7 +92,7 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     notes = _notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note))
     name, seconds = obj.name, perf_counter() - began
     yield False
-    for layer in getattr(_scene(task), "view_layers", ()):
+    for layer in getattr(find_scene(task.scene), "view_layers", ()):
         layer.update()
     yield False
     problem = _problem(task, first)
@@ -110,11 +110,6 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         write_seconds=round(seconds, 3),
         cache=str(result.baked.cache.path) if result.baked.cache else "",
     )
-
-
-def _scene(task: Task) -> bpy.types.Scene | None:
-    """The scene of `task`, whatever it is called by now; None when it is gone."""
-    return next((scene for scene in bpy.data.scenes if scene.session_uid == task.scene), None)
 
 
 def _animate(obj: bpy.types.Object, task: Task, result: Result, pieces: tuple[Piece, ...], undo: ExitStack) -> Written:
@@ -177,7 +172,7 @@ def _about(task: Task, pieces: tuple[Piece, ...]) -> str:
 def _problem(task: Task, first: int) -> str:
     """Why the mouth does not move, one sentence; the user may have done anything since it was written."""
     try:
-        obj, scene = target_mesh.find(task.target), _scene(task)
+        obj, scene = target_mesh.find(task.target), find_scene(task.scene)
     except MeshError as error:
         return str(error)
     if scene is None or not (obj.data.shape_keys or vertex_cache.find(obj)):

@@ -57,9 +57,9 @@ def write(
 
     destination: "ACTION", a new Action called `name` is assigned; "NLA", it becomes a strip; "SLOT", the curves go into
     the slot that plays. Another action that is assigned keeps playing; a new one of ours then goes to a strip, and so
-    it does where strips play other lines of the head. Hand
-    edits of the bake that loses its place are taken over, unless `keep_edits` is False. `about` (JSON) is stored with
-    the Action. `undo` learns how to take everything back. Raises LipSyncError.
+    it does where strips play other lines of the head. Hand edits of the bake that loses its place are taken over,
+    unless `keep_edits` is False. `about` (JSON) is stored with the Action. `undo` learns how to take everything back.
+    Raises LipSyncError.
     """
     if keys.animation_data is None:
         undo.callback(keys.animation_data_clear)

@@ -185,6 +185,11 @@ def prepare(
     return replace(task, prefix=shape_keys.free_prefix(obj.data.shape_keys), life_keys=lively.new)
 
 
+def find_scene(uid: int) -> bpy.types.Scene | None:
+    """The scene with this session id, whatever it is called by now; None when it is gone."""
+    return next((scene for scene in bpy.data.scenes if scene.session_uid == uid), None)
+
+
 def _stop_if(cancelled: Callable[[], bool]) -> None:
     if cancelled():
         raise Cancelled("Cancelled; nothing was changed.")

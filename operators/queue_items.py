@@ -11,7 +11,7 @@ import bpy
 
 from ..inference import AudioError, MeshError
 from . import audio_source, model_list
-from .lipsync_task import Task
+from .lipsync_task import Task, find_scene
 from .pairing import paired
 from .properties import settings_of
 from .queue_properties import LipSyncQueueEntry, queue_of
@@ -103,7 +103,7 @@ def _ended(scene: int, key: str, item: Item) -> None:
 
 def _entry(scene_uid: int, key: str) -> tuple[bpy.types.Scene | None, LipSyncQueueEntry | None]:
     """Scene and entry, looked up anew: either may be gone or renamed, and undo makes every reference invalid."""
-    scene = next((scene for scene in bpy.data.scenes if scene.session_uid == scene_uid), None)
+    scene = find_scene(scene_uid)
     entries = queue_of(scene).entries if scene else ()
     return scene, next((entry for entry in entries if entry.key == key), None)
 

@@ -177,3 +177,16 @@ def _animation_state(data: Any) -> Any:
             for track in data.nla_tracks
         ],
     }
+
+
+def overridden(folder: Path, head: bpy.types.Object) -> bpy.types.Object:
+    """`head`, written to a library and linked from a new file; object and mesh overridden here."""
+    name = head.name
+    bpy.data.libraries.write(str(folder / "hero.blend"), {head})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(folder / "hero.blend"), link=True) as (_, wanted):
+        wanted.objects = [name]
+    hero = wanted.objects[0].override_create()
+    hero.data = hero.data.override_create()
+    bpy.context.scene.collection.objects.link(hero)
+    return hero

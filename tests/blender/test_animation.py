@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from heads import add_key, arkit_puppet, evaluated, made_up_head, rest
+from heads import add_key, arkit_puppet, evaluated, made_up_head, overridden, rest
 from wav2sem_lipsync.inference import ModelPackage
 from wav2sem_lipsync.operators import audio_source, bake, ids, lipsync_task
 
@@ -291,14 +291,7 @@ def test_another_action_on_top_is_explained(settings: Any) -> None:
 
 def linked_hero(folder: Path, keys: list[str]) -> bpy.types.Object:
     """A character of another file, its object and mesh overridden here."""
-    bpy.data.libraries.write(str(folder / "hero.blend"), {arkit_puppet(keys, "Hero")})
-    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    with bpy.data.libraries.load(str(folder / "hero.blend"), link=True) as (_, wanted):
-        wanted.objects = ["Hero"]
-    hero = wanted.objects[0].override_create()
-    hero.data = hero.data.override_create()
-    bpy.context.scene.collection.objects.link(hero)
-    return hero
+    return overridden(folder, arkit_puppet(keys, "Hero"))
 
 
 def test_library_override_with_all_its_keys(speech_file: Path, tmp_path: Path) -> None:

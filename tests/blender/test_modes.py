@@ -20,6 +20,7 @@ from heads import (
     largest_error,
     made_up_head,
     motion_of,
+    overridden,
     rest,
 )
 from test_register import draw_all
@@ -415,14 +416,7 @@ def linked_head(folder: Path, modifiers: tuple[str, ...]) -> bpy.types.Object:
     head = made_up_head("Hero")
     for kind in modifiers:
         head.modifiers.new(kind.title(), kind)
-    bpy.data.libraries.write(str(folder / "hero.blend"), {head})
-    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    with bpy.data.libraries.load(str(folder / "hero.blend"), link=True) as (_, wanted):
-        wanted.objects = ["Hero"]
-    hero = wanted.objects[0].override_create()
-    hero.data = hero.data.override_create()
-    bpy.context.scene.collection.objects.link(hero)
-    return hero
+    return overridden(folder, head)
 
 
 def test_a_cache_on_a_library_override(tmp_path: Path, speech_file: Path, toy_folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import heads
 import numpy as np
 import pytest
 from edit_tools import NAMES, generate, values_at
@@ -18,14 +19,7 @@ LINE, SECOND = np.arange(1, 78), np.arange(200, 277)
 
 def overridden(folder: Path) -> bpy.types.Object:
     """What is in the file, linked from another; object and mesh overridden."""
-    (hero,) = bpy.data.objects
-    bpy.data.libraries.write(str(folder / "hero.blend"), {hero})
-    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-    with bpy.data.libraries.load(str(folder / "hero.blend"), link=True) as (_, wanted):
-        wanted.objects = ["Hero"]
-    hero = wanted.objects[0].override_create()
-    hero.data = hero.data.override_create()
-    bpy.context.scene.collection.objects.link(hero)
+    hero = heads.overridden(folder, *bpy.data.objects)
     bpy.context.view_layer.objects.active = hero
     return hero
 
