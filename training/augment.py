@@ -68,6 +68,54 @@ def breath(random: np.random.Generator, count: int) -> np.ndarray:
     return unit_power(coloured_noise(random, count, random.uniform(0.2, 1.0)) * (swell + 0.02))
 
 
+def laughter(random: np.random.Generator, count: int) -> np.ndarray:
+    """Bouts of laughing, voiced or breathed, with pauses between and gasps after: unit power.
+
+    Rate and pitch of the calls span what Bachorowski, Smoski and Owren 2001 measured (The acoustic features of human
+    laughter, J. Acoust. Soc. Am. 110); the vowel is a central one, as there, since nothing shapes it.
+    """
+    sound = random.standard_normal(count).astype(np.float32) * 10 ** random.uniform(-4, -2)
+    place = int(random.uniform(0, 1.5) * SAMPLE_RATE)
+    while place < count:
+        pitch, voiced = np.exp(random.uniform(np.log(140), np.log(650))), random.random() < 0.7
+        formants = np.array([random.uniform(450, 900), random.uniform(1000, 1800), random.uniform(2300, 3000), 3700.0])
+        rate, fall = random.uniform(3.5, 6.5), random.uniform(0.9, 1.0)
+        calls = int(random.integers(3, 14))
+        for number in range(calls):
+            length = int(SAMPLE_RATE * random.uniform(0.4, 0.8) / rate)
+            height = pitch * fall**number * random.uniform(0.92, 1.08)
+            call = _vocal_tract(_call(random, length, height, voiced), formants * random.uniform(0.96, 1.04, 4))
+            end = min(place + length, count)
+            if place < end:
+                sound[place:end] += (call * random.uniform(0.5, 1) * (1 - 0.6 * number / calls))[: end - place]
+            place += int(SAMPLE_RATE / rate * random.uniform(0.9, 1.1))
+        if random.random() < 0.5:
+            gasp = breath(random, int(0.35 * SAMPLE_RATE))[: max(0, count - place)]
+            sound[place : place + len(gasp)] += 0.15 * np.hanning(len(gasp)) * gasp
+        place += int(random.uniform(0.4, 2.5) * SAMPLE_RATE)
+    return unit_power(sound)
+
+
+def _call(random: np.random.Generator, count: int, pitch: float, voiced: bool) -> np.ndarray:
+    """One "ha" at the glottis: a breathed onset, then, when voiced, harmonics of a pitch that rises and falls."""
+    time = np.linspace(0, 1, count)
+    air = random.standard_normal(count) * np.exp(-6 * time if voiced else -2 * time) * 0.3
+    if not voiced:
+        return air * np.sin(np.pi * time)
+    glide = pitch * (1 + random.uniform(-0.05, 0.25) * np.sin(np.pi * time) + 0.01 * random.standard_normal())
+    phase = 2 * np.pi * np.cumsum(glide) / SAMPLE_RATE
+    tilt = random.uniform(1.0, 1.8)
+    pulses = sum(k**-tilt * np.sin(k * phase) for k in range(1, int(7000 // (1.3 * pitch)) + 1))
+    return air + pulses * np.sin(np.pi * np.clip((time - 0.1) / 0.9, 0, 1)) ** 0.7
+
+
+def _vocal_tract(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
+    """`source` through resonances at `formants` (Hz) of a tenth of their height in width; unit power."""
+    frequency = np.fft.rfftfreq(len(source), 1 / SAMPLE_RATE)[:, None] / formants
+    response = np.prod(1 / np.hypot(1 - frequency**2, 0.1 * frequency), axis=1) + 0.05
+    return unit_power(fft.irfft(fft.rfft(source) * response, len(source)))
+
+
 def unit_power(sound: np.ndarray) -> np.ndarray:
     """Scaled to mean square 1, float32; silence stays silence."""
     return (sound / np.sqrt(np.mean(np.square(sound, dtype=np.float32)) + 1e-12)).astype(np.float32)
@@ -98,8 +146,11 @@ class NoiseBank:
         return _slice(random, count, self.hisses)
 
     def lively(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """`count` samples of a noise that does: music, knocks, breath; unit power where all of it is loud."""
-        if len(self.music) and random.random() < 0.6:
+        """`count` samples of a noise that does: music, knocks, breath, laughter; unit power where all of it is loud."""
+        kind = random.random()
+        if kind < 0.2:  # made anew, as babble is
+            return laughter(random, count)
+        if len(self.music) and kind < 0.7:
             return unit_power(_slice(random, count, self.music))
         return _slice(random, count, self.sounds)
 
@@ -151,13 +202,13 @@ def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank) -> 
         sound = channel(random, sound)
     power = np.mean(np.square(sound)) + 1e-10
     chance = random.random()
-    if chance < 0.7:
-        if chance < 0.25:
+    if chance < 0.75:
+        if chance < 0.18:
             noise, ratio = bank.still(random, len(sound)), random.uniform(3, 35)
-        elif chance < 0.4 or not bank.voices:
+        elif chance < 0.3 or not bank.voices:
             noise, ratio = bank.lively(random, len(sound)), random.uniform(0, 25)
         else:
-            noise, ratio = bank.babble(random, len(sound)), random.uniform(2, 20)
+            noise, ratio = bank.babble(random, len(sound)), random.uniform(2, 18)
         sound = sound + noise * np.sqrt(power * 10 ** (-ratio / 10), dtype=np.float32)
     if random.random() < 0.1:  # overdriven
         peak = np.quantile(np.abs(sound), random.uniform(0.95, 0.999)) + 1e-6

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.augment import NoiseBank, degrade  # noqa: E402
+from training.augment import NoiseBank, degrade, laughter  # noqa: E402
 from training.checkpoints import save  # noqa: E402
 from training.config import PROFILES, Config  # noqa: E402
 from training.corpus.clips import watched  # noqa: E402
@@ -127,6 +127,18 @@ def test_music_of_the_corpus_is_heard_beside_made_up_noises() -> None:
     assert all(np.mean(sound**2) == pytest.approx(1, rel=0.2) for sound in heard if sound.any())
     played = [sound for sound in heard if np.abs(np.fft.rfft(sound)).argmax() == round(8000 / 7 / 2 / np.pi)]
     assert 10 < len(played) < 35
+
+
+def test_laughter_comes_in_calls_and_pauses() -> None:
+    for seed in range(6):
+        sound = laughter(np.random.default_rng(seed), 160000)
+        assert np.isfinite(sound).all() and np.mean(sound**2) == pytest.approx(1, rel=1e-3)
+        level = np.convolve(np.abs(sound), np.hanning(800) / 400, "same")[::160]  # 100 Hz
+        loud = level > 0.25 * level.max()
+        calls = np.count_nonzero(np.diff(loud.astype(int)) == 1)
+        assert 8 < calls < 70 and 0.05 < loud.mean() < 0.7
+        assert max(len(pause) for pause in np.split(level, np.flatnonzero(loud))) > 40  # 0.4 s
+    assert np.array_equal(laughter(np.random.default_rng(1), 50), laughter(np.random.default_rng(1), 50))
 
 
 def test_every_degradation_is_sound_and_repeats() -> None:

@@ -40,6 +40,7 @@ def nonspeech(seconds: float = 20.0) -> dict[str, np.ndarray]:
         "breathing, -35 dB": augment.breath(random, count) * 10**-1.75,
         "tones, -20 dB": augment.tones(random, 3 * count) * 0.1,
         "tones, -10 dB": augment.tones(random, 3 * count) * 10**-0.5,
+        "laughter, -20 dB": augment.laughter(random, count) * 0.1,
     }
 
 
