@@ -9,7 +9,8 @@ to them since is found by comparing (`inference.hand_edits`). The bake either ma
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bpy
@@ -19,7 +20,7 @@ from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData, pack, unpack
 from ..inference.curves import Keys
 from ..inference.hand_edits import CurveEdits, Written, count, diff, from_arrays, merge, shifted, to_arrays
-from . import id_bytes, ids, keyframes, nla_strips
+from . import id_bytes, ids, keyframes, nla_strips, single_user
 from .keyframes import value_path
 from .nla_strips import is_ours as is_ours
 
@@ -64,6 +65,14 @@ def is_bake(action: bpy.types.Action | None, slot: Any | None) -> bool:
         and ids.MARK in action
         and action.get(ids.GUEST, slot.handle) == slot.handle
     )
+
+
+def own(bake: Bake, undo: ExitStack) -> Bake:
+    """`bake` in an Action that no other head plays, so that it may be changed. `undo` learns how to take that back."""
+    if not bake.action.is_editable:
+        return bake  # whoever changes it says so
+    action = single_user.make(bake.keys, bake.action, bake.slot, undo)
+    return replace(bake, action=action, slot=action.slots[bake.slot.identifier])
 
 
 def hand_edits(bake: Bake) -> dict[str, CurveEdits]:
@@ -165,10 +174,14 @@ def rewrite(
     return edited
 
 
-def rewrite_all(shaped: Iterable[tuple[Bake, CurveSet]], keep_edits: bool = True) -> None:
-    """`rewrite` for the bakes of a head; NLA strips that played all of their Actions do so again."""
+def rewrite_all(shaped: Iterable[tuple[Bake, CurveSet]], undo: ExitStack, keep_edits: bool = True) -> None:
+    """`rewrite` for the bakes of a head alone; NLA strips that played all of their Actions do so again.
+
+    `undo` learns how to give other heads back what they shared with it.
+    """
     spans = []
     for bake, curves in shaped:
+        bake = own(bake, undo)
         if bake.strip is not None:
             spans.append((bake.strip, tuple(bake.action.frame_range)))
         rewrite(bake, curves, keep_edits=keep_edits)

@@ -19,7 +19,7 @@ import bpy
 from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData
 from ..inference.pieces import follow, from_plain
-from . import animation, id_bytes, ids, keyframes, nla_strips, stored_result
+from . import animation, id_bytes, ids, keyframes, nla_strips, single_user, stored_result
 from .animation import Bake, Move
 from .keyframes import value_path
 from .nla_strips import is_ours
@@ -145,6 +145,7 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
         _assign(data, None, None, undo)
         return nla_strips.keep(action, undo)
     if slot is not None:  # or nothing of it plays
+        action = single_user.make(keys, action, slot, undo)
         _mute(_brought(action, slot), True, undo)
     return str(action.name)
 
@@ -192,6 +193,8 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     """Put `curves` into the slot of the assigned Action; shape keys that the user animates there stay his."""
     data = keys.animation_data
     action = data.action
+    if data.action_slot is not None and action.is_editable:
+        action = single_user.make(keys, action, data.action_slot, undo)
     if not action.is_editable:
         raise LipSyncError(f"The action “{action.name}” is linked from another file; make it local first.")
     if data.action_slot is None:
@@ -327,14 +330,8 @@ def _meet(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo: ExitStack) -> None:
     """Assign an Action and its slot: Blender never chooses the slot of a new Action by itself."""
-    undo.callback(_set_action, data, data.action, data.action_slot)
-    _set_action(data, action, slot)
-
-
-def _set_action(data: bpy.types.AnimData, action: Any | None, slot: Any | None) -> None:
-    data.action = action
-    if action is not None and slot is not None:
-        data.action_slot = slot
+    undo.callback(single_user.exchange, data, data.action, data.action_slot)
+    single_user.exchange(data, action, slot)
 
 
 def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import bpy
@@ -80,7 +81,10 @@ class LIPSYNC_OT_drop_edits(Greyed, bpy.types.Operator):
         """Write the curves as they were generated."""
         try:
             bakes = refine.bakes_of(target_object(context))
-            animation.rewrite_all([(bake, animation.generated(bake.action)) for bake in bakes], keep_edits=False)
+            with ExitStack() as undo:
+                shaped = [(bake, animation.generated(bake.action)) for bake in bakes]
+                animation.rewrite_all(shaped, undo, keep_edits=False)
+                undo.pop_all()
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
@@ -104,7 +108,8 @@ class LIPSYNC_OT_merge_edits(Greyed, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Take away our marks and what is stored with the Actions."""
         names = []
-        for bake in refine.bakes_of(target_object(context)):
+        for shared in refine.bakes_of(target_object(context)):
+            bake = animation.own(shared, ExitStack())
             _make_plain(bake)
             names.append(f"“{bake.action.name}”")
         refresh(context)

@@ -23,6 +23,7 @@ from . import (
     life_shaping,
     shape_keys,
     shaping,
+    single_user,
     stored_result,
     vertex_cache,
 )
@@ -76,9 +77,10 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
         life_keys.add_missing(obj, face_properties.snapshot(obj, scene).life.shapes, undo)
         sliders = face_properties.snapshot(obj, scene)
         before = played_names(obj.data.shape_keys)
-        animation.rewrite_all(
+        shaped = [
             (bake, shaping.shape(result, facts, sliders.moved(-later(bake)))) for bake, result, facts in _stored(obj)
-        )
+        ]
+        animation.rewrite_all(shaped, undo)
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         nod(obj, scene, undo)
         undo.pop_all()
@@ -125,15 +127,13 @@ def localise(obj: bpy.types.Object) -> None:
         override_mesh(obj)
     data = obj.data.shape_keys.animation_data
     copies: dict[bpy.types.Action, bpy.types.Action] = {}
-    for holder in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
+    for holder in single_user.holders(data):
         action, slot = holder.action, holder.action_slot
         if action is None or ids.MARK not in action or action.is_editable:
             continue
         if action not in copies:
             copies[action] = action.copy()
-        holder.action = copies[action]
-        if slot is not None:
-            holder.action_slot = copies[action].slots[slot.identifier]
+        single_user.exchange(holder, copies[action], None if slot is None else copies[action].slots[slot.identifier])
 
 
 def override_mesh(obj: bpy.types.Object) -> None:

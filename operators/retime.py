@@ -36,6 +36,9 @@ class Retiming:
     later: float
 
 
+Shaped = list[tuple[Retiming, CurveSet]]  # of one head
+
+
 def is_offered(context: bpy.types.Context) -> bool:
     """Whether any of the heads has a lip sync from sounds that have a place on the timeline."""
     return any(True for obj in heads_to_speak(context) for _ in _from_strips(obj))
@@ -112,12 +115,12 @@ class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
                 for obj in heads
                 if (found := retimings(obj, scene))
             ]
-            edited = sum(_write(obj, shaped, scene) for obj, shaped in found)
+            edited = _write_all(found, scene)
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
-        hand = f"; {edited} keys edited by hand moved along" if edited else ""
+        hand = f"; {edited} key{'s' * (edited > 1)} edited by hand moved along" if edited else ""
         state = job_state(context)
         state.level, state.message, state.details = "INFO", f"{who} strips{hand}.", ""
         self.report({"INFO"}, state.message)
@@ -132,24 +135,31 @@ def _curves(retiming: Retiming, obj: bpy.types.Object, scene: bpy.types.Scene) -
     return shaping.shape(result, retiming.new, sliders)
 
 
-def _write(obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene: bpy.types.Scene) -> int:
-    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are."""
-    edited, move = 0, _head_moves(obj, [retiming for retiming, _ in shaped])
-    for retiming, curves in shaped:
-        action, old, new = retiming.bake.action, retiming.old, retiming.new
-        edited += animation.rewrite(
-            retiming.bake,
-            curves,
-            move=partial(follow, old.pieces, new.pieces),
-            rate=new.fps / old.fps,
-        )
-        action[ids.MARK] = json.dumps(stored_result.description(action) | stored_result.facts_plain(new))
-        scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
-    strips = [one.bake.strip for one, _ in shaped if one.bake.strip and nla_strips.is_ours(one.bake.action)]
-    nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
+def _write_all(found: list[tuple[bpy.types.Object, Shaped]], scene: bpy.types.Scene) -> int:
+    """Let heads follow their strips, those that share shape keys once; returns how many hand-edited keys moved."""
+    moves = [_head_moves(obj, [retiming for retiming, _ in shaped]) for obj, shaped in found]
+    by_keys = {obj.data.shape_keys: shaped for obj, shaped in reversed(found)}
     with ExitStack() as undo:
-        refine.nod(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
+        edited = sum(_write(keys, shaped, scene, undo) for keys, shaped in by_keys.items())
+        for (obj, shaped), move in zip(found, moves, strict=True):
+            refine.nod(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
         undo.pop_all()
+    return edited
+
+
+def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: ExitStack) -> int:
+    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are."""
+    edited, strips = 0, []
+    for retiming, curves in shaped:
+        bake, old, new = animation.own(retiming.bake, undo), retiming.old, retiming.new
+        move = partial(follow, old.pieces, new.pieces)
+        edited += animation.rewrite(bake, curves, move=move, rate=new.fps / old.fps)
+        description = stored_result.description(bake.action) | stored_result.facts_plain(new)
+        bake.action[ids.MARK] = json.dumps(description)
+        scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
+        if bake.strip is not None and nla_strips.is_ours(bake.action):
+            strips.append(bake.strip)
+    nla_strips.lay_anew(keys.animation_data, strips)
     return edited
 
 

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Heads that play the same Action, as duplicates do: what is done to one must not move the other."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+import pytest
+from edit_tools import NAMES, curves_of, generate, values_at
+from heads import arkit_puppet, fingerprint
+from strip_tools import add_strip, drag
+from wav2sem_lipsync.operators import animation
+from wav2sem_lipsync.operators.face_properties import face_of
+from wav2sem_lipsync.operators.properties import job_state
+
+FRAMES = np.arange(1, 90)
+
+
+def jaw(head: bpy.types.Object) -> np.ndarray:
+    return values_at(head, "jawOpen", FRAMES)
+
+
+def select(*heads: bpy.types.Object) -> None:
+    for obj in bpy.context.scene.objects:
+        obj.select_set(obj in heads)
+    bpy.context.view_layer.objects.active = heads[-1]
+
+
+def copy_of(head: bpy.types.Object, *, own_keys: bool = True) -> bpy.types.Object:
+    """As scripts copy, which shares Actions; without `own_keys` as Alt+D does."""
+    twin = head.copy()
+    if own_keys:
+        twin.data = head.data.copy()
+    bpy.context.scene.collection.objects.link(twin)
+    return twin
+
+
+@pytest.fixture
+def strip(settings: Any, speech_file: Path) -> Any:
+    found = add_strip(speech_file, 1)
+    found.select = True
+    settings.source = "STRIP"
+    return found
+
+
+@pytest.fixture(params=["ACTION", "NLA"])
+def head(settings: Any, strip: Any, request: pytest.FixtureRequest) -> bpy.types.Object:
+    settings.destination = request.param
+    found = arkit_puppet(NAMES)
+    generate()
+    return found
+
+
+def edit(head: bpy.types.Object) -> None:
+    """Key the jaw by hand at frame 21."""
+    point = next(p for p in curves_of(head)["jawOpen"].keyframe_points if round(p.co.x) == 21)
+    point.co.y, point.type = 0.93, "KEYFRAME"
+
+
+def test_a_slider_of_a_duplicate_leaves_the_original(head: bpy.types.Object) -> None:
+    select(head)
+    bpy.ops.object.duplicate()
+    twin, before = bpy.context.view_layer.objects.active, jaw(head)
+    face_of(twin).strength = 0.3
+    np.testing.assert_array_equal(jaw(head), before)
+    np.testing.assert_allclose(jaw(twin).max(), 0.3 * before.max(), rtol=0.1)
+    count = len(bpy.data.actions)
+    face_of(twin).strength = 0.4
+    face_of(head).strength = 0.5
+    assert len(bpy.data.actions) == count
+
+
+@pytest.mark.parametrize("own_keys", [True, False])
+def test_hand_edits_of_heads_that_share_an_action_move_once(head: bpy.types.Object, strip: Any, own_keys: bool) -> None:
+    edit(head)
+    twin, before = copy_of(head, own_keys=own_keys), jaw(head)
+    select(head, twin)
+    drag(strip, 31)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    for obj in (head, twin):
+        np.testing.assert_allclose(values_at(obj, "jawOpen", FRAMES + 30), before, atol=1e-4)
+    edited = "2 keys" if own_keys else "1 key"
+    assert f"; {edited} edited by hand moved along." in job_state(bpy.context).message
+
+
+def test_a_head_is_retimed_alone(head: bpy.types.Object, strip: Any) -> None:
+    twin, before = copy_of(head), jaw(head)
+    select(head)
+    drag(strip, 31)
+    bpy.ops.wav2sem.retime()
+    np.testing.assert_array_equal(jaw(twin), before)
+    np.testing.assert_allclose(values_at(head, "jawOpen", FRAMES + 30), before, atol=1e-4)
+    select(twin)
+    assert bpy.ops.wav2sem.retime.poll()
+
+
+def test_a_copy_that_speaks_into_its_slot_leaves_the_original(settings: Any, strip: Any, tmp_path: Path) -> None:
+    head = arkit_puppet(NAMES)
+    generate()
+    twin, before = copy_of(head), jaw(head)
+    select(twin)
+    face_of(twin).strength = 0.5
+    face_of(head).strength = 1.0
+    settings.destination = "SLOT"
+    generate()
+    np.testing.assert_array_equal(jaw(head), before)
+    assert jaw(twin).max() < 0.7 * before.max()
+
+
+@pytest.mark.parametrize("drop", [bpy.ops.wav2sem.drop_edits, bpy.ops.wav2sem.merge_edits])
+def test_what_is_done_to_the_edits_of_one_is_not_done_to_the_other(head: bpy.types.Object, drop: Any) -> None:
+    edit(head)
+    twin, before = copy_of(head), jaw(head)
+    select(twin)
+    assert drop() == {"FINISHED"}
+    np.testing.assert_array_equal(jaw(head), before)
+    (kept,) = animation.bakes(head.data.shape_keys)
+    assert animation.hand_edits(kept)
+
+
+def test_what_was_shared_is_shared_again_when_something_goes_wrong(head: bpy.types.Object) -> None:
+    twin = copy_of(head)
+    before = fingerprint()
+    (bake,) = animation.bakes(twin.data.shape_keys)
+    with ExitStack() as undo:
+        assert animation.own(bake, undo).action != bake.action
+    assert fingerprint() == before
