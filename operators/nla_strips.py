@@ -34,13 +34,18 @@ def is_ours(action: bpy.types.Action) -> bool:
 
 
 def tracks_of(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
-    """The tracks in which bakes of this file lie, from the lowest up."""
-    return [track for track in _all_tracks(data) if not track.is_override_data]
+    """The tracks of this file that hold bakes and nothing else, from the lowest up, whatever their names are now."""
+    return [track for track in _in_use(data) if _all_ours(track)]
 
 
 def of_library(data: bpy.types.AnimData) -> list[bpy.types.NlaStrip]:
     """Strips of bakes that a library override has from its library."""
-    return [strip for track in _all_tracks(data) if track.is_override_data for strip in track.strips]
+    return [strip for track in data.nla_tracks if track.is_override_data for strip in bakes_in(track)]
+
+
+def bakes_in(track: bpy.types.NlaTrack) -> list[bpy.types.NlaStrip]:
+    """The strips of `track` that play bakes."""
+    return [strip for strip in track.strips if strip.action is not None and is_ours(strip.action)]
 
 
 def gave_way(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
@@ -54,8 +59,8 @@ def gave_way(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
 def is_held(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
     """Whether bakes beneath `strip` hold all that it animates where it does not play; it need not, then."""
     held: set[str] = set()
-    for track in itertools.takewhile(lambda track: strip not in track.strips[:], _all_tracks(data)):
-        for other in track.strips:
+    for track in itertools.takewhile(lambda track: strip not in track.strips[:], data.nla_tracks):
+        for other in bakes_in(track):
             if other.extrapolation == "HOLD" and not other.mute:
                 held |= _paths(other)
     return bool(held) and _paths(strip) <= held
@@ -83,7 +88,7 @@ def _meeting(strips: Iterable[bpy.types.NlaStrip], first: float, last: float) ->
 
 def in_the_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
     """Strips of earlier bakes whose speech is heard between the frames `first` and `last`, too."""
-    return _meeting((strip for track in tracks_of(data) for strip in track.strips), first, last)
+    return _meeting((strip for track in _in_use(data) for strip in bakes_in(track)), first, last)
 
 
 def given_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.types.NlaStrip]:
@@ -94,8 +99,7 @@ def given_way(data: bpy.types.AnimData, first: float, last: float) -> list[bpy.t
 def other_lines(data: bpy.types.AnimData, first: float, last: float) -> bool:
     """Whether strips play speech of another time than that from frame `first` to `last`."""
     replaced = in_the_way(data, first, last)
-    tracks = [track for track in tracks_of(data) if not track.mute]
-    return any(strip not in replaced and not strip.mute for track in tracks for strip in track.strips)
+    return any(strip not in replaced and not strip.mute for track in _in_use(data) for strip in bakes_in(track))
 
 
 def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
@@ -189,6 +193,7 @@ def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack, 
     """
     track = next(track for track in data.nla_tracks if strip in track.strips[:])
     kept = _Kept.of(strip, whole)
+    kept.settings["mute"] |= track.mute  # what was put aside stays so in another track
     if track.is_override_data:
         undo.callback(setattr, strip, "mute", strip.mute)
         strip.mute = True
@@ -258,8 +263,9 @@ def keep(action: bpy.types.Action, undo: ExitStack) -> str:
     return str(action.name)
 
 
-def _all_tracks(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
-    return [track for track in data.nla_tracks if track.name.startswith(ids.TRACK) and _all_ours(track)]
+def _in_use(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
+    """Tracks of this file; what lies in a muted one was put aside, and stays as it is."""
+    return [track for track in data.nla_tracks if not track.is_override_data and not track.mute]
 
 
 def _paths(strip: bpy.types.NlaStrip) -> set[str]:
@@ -269,4 +275,5 @@ def _paths(strip: bpy.types.NlaStrip) -> set[str]:
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:
-    return all(strip.action is not None and is_ours(strip.action) for strip in track.strips)
+    """Whether only bakes lie in `track`; an empty one is ours if it has our name."""
+    return len(bakes_in(track)) == len(track.strips) > 0 or (not track.strips and track.name.startswith(ids.TRACK))

@@ -172,3 +172,48 @@ def test_a_line_before_one_that_was_stretched_leaves_that_as_it_is(head: bpy.typ
     stretched = next(strip for track in tracks for strip in track.strips if strip.scale == 1.5)
     assert (stretched.frame_start, stretched.frame_end) == pytest.approx(span)
     assert stretched.influence == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("by", ["pushing down", "renaming"])
+def test_a_line_in_a_track_of_another_name_is_heard_beside_the_next(
+    settings: Any, head: bpy.types.Object, spoken: np.ndarray, by: str
+) -> None:
+    settings.destination = "NLA" if by == "renaming" else "ACTION"
+    generate()
+    data = head.data.shape_keys.animation_data
+    if by == "renaming":
+        data.nla_tracks[0].name = "Dialogue"
+    else:  # as Blender's Push Down Action does
+        data.nla_tracks.new().strips.new("pushed", 1, data.action).action_slot = data.action_slot
+        data.action = None
+    settings.start_frame = 200
+    for destination in ("ACTION", "NLA"):
+        settings.destination = destination
+        generate()
+        heard(head, spoken, 1, 200)
+
+
+def test_hand_edits_survive_in_a_track_of_another_name(
+    settings: Any, head: bpy.types.Object, spoken: np.ndarray
+) -> None:
+    settings.destination = "NLA"
+    generate()
+    head.data.shape_keys.animation_data.nla_tracks[0].name = "Dialogue"
+    point = next(p for p in curves_of(head)["jawOpen"].keyframe_points if round(p.co.x) == 21)
+    point.co.y, point.type = 0.93, "KEYFRAME"
+    generate()
+    assert values_at(head, "jawOpen", np.array([21.0])) == pytest.approx(0.93, abs=1e-4)
+
+
+def test_a_line_that_was_put_aside_stays_so(settings: Any, head: bpy.types.Object, spoken: np.ndarray) -> None:
+    settings.destination = "NLA"
+    generate()
+    data = head.data.shape_keys.animation_data
+    data.nla_tracks[0].mute = True
+    aside = data.nla_tracks[0].strips[0]
+    aside_action = aside.action
+    for start in (1, 200):
+        settings.start_frame = start
+        generate()
+    heard(head, spoken, 1, 200)
+    assert [strip.action for strip in data.nla_tracks[0].strips] == [aside_action] and data.nla_tracks[0].mute
