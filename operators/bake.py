@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import bpy
 
-from ..inference import MeshError
+from ..inference import LipSyncError, MeshError
 from ..inference.pieces import Piece, to_plain
 from . import (
+    animation,
     bake_modes,
     destinations,
     face_properties,
@@ -23,6 +25,7 @@ from . import (
     refine,
     shape_keys,
     sound,
+    stored_result,
     target_mesh,
     verify,
     vertex_cache,
@@ -30,6 +33,7 @@ from . import (
 from .destinations import Written
 from .lipsync_task import Result, Task, find_scene
 from .playing import played_names
+from .strip_times import span_of
 
 _EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
 
@@ -89,7 +93,8 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         undo.pop_all()
     if result.baked.cache is not None:
         result.baked.cache.keep()
-    notes = _notes(task, written, (result.baked.note, _off(off), sound.elsewhere(scene), result.device_note))
+    unspoken = _unspoken(sound.others(scene, task.source, pieces))
+    notes = _notes(task, written, (result.baked.note, _off(off), unspoken, sound.elsewhere(scene), result.device_note))
     name, seconds = obj.name, perf_counter() - began
     yield False
     for layer in getattr(find_scene(task.scene), "view_layers", ()):
@@ -189,6 +194,21 @@ def _sentence(name: str, result: Result, problem: str) -> str:
     return f"“{name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 
+def _unspoken(strips: list[Any]) -> str:
+    """One sentence on the first of the sound `strips` that no lip sync in the file speaks, as tries leave them."""
+    marks: set[str] = set()
+    for keys in bpy.data.shape_keys if strips else ():
+        for bake in animation.bakes(keys):
+            with suppress(LipSyncError):
+                marks |= {piece.mark for piece in stored_result.facts(bake.action).pieces}
+    for strip in strips:
+        if strip.get(ids.PIECE) not in marks:
+            return (
+                f"The same sound is heard from frame {span_of(strip)[0]:g} on, where nobody speaks it; mute it there."
+            )
+    return ""
+
+
 def _off(cache: str) -> str:
     return f"The vertex cache “{cache}” of an earlier bake is switched off." if cache else ""
 
@@ -201,7 +221,7 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
     if written.replaced:
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
     if written.edited:
-        notes.append(f"Kept as you edited them by hand: {written.edited} keys.")
+        notes.append(f"Kept as you edited them by hand: {written.edited} key{'s' * (written.edited > 1)}.")
     if written.own:
         notes.append(f"Left to your own keys: {_listed(written.own)}.")
     if written.covered:

@@ -336,5 +336,6 @@ def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo
 
 def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the shape keys `names` whose value `action` animates in `slot`."""
-    paths = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
+    fcurves = keyframes.curves_of(keyframes.bag_of(action, slot) if slot else None)
+    paths = {path for path, fcurve in fcurves.items() if not fcurve.mute}
     return tuple(name for name in names if value_path(name) in paths)

@@ -15,6 +15,7 @@ import numpy as np
 from bpy.app.handlers import persistent
 from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerProperty
 
+from ..inference import MeshError
 from . import ids, life_keys, life_properties
 from .animated import Animated, Setting
 from .face_changes import OVERRIDABLE, changed
@@ -77,8 +78,13 @@ def face_of(obj: bpy.types.Object) -> LipSyncFace:
 
 
 def snapshot(obj: bpy.types.Object, scene: bpy.types.Scene) -> Sliders:
-    """The settings of `obj`, those that its action animates at every frame they have keys on and `scene` plays."""
-    face = face_of(obj)
+    """The settings of `obj`, those that its action animates at every frame they have keys on and `scene` plays.
+
+    Raises MeshError when the NLA animates one.
+    """
+    face, keyed = face_of(obj), keyed_in_strips(obj)
+    if keyed:
+        raise MeshError(keyed)
     return Sliders(
         {name: setting(obj, face, name, scene) for name in SLIDERS},
         tuple((float(mute.first), float(mute.last)) for mute in face.mutes),
@@ -105,14 +111,39 @@ def setting(obj: bpy.types.Object, group: bpy.types.PropertyGroup, name: str, sc
     return Animated(frames.astype(np.float64), np.nan_to_num(values).clip(known.hard_min, known.hard_max))
 
 
+def keyed_in_strips(obj: bpy.types.Object) -> str:
+    """One sentence when a strip of the NLA animates a slider of `obj`, which nobody here can follow; else ""."""
+    data = obj.animation_data
+    playing = data.nla_tracks if data is not None and data.use_nla else ()
+    for strip in (strip for track in playing if not track.mute for strip in track.strips if not strip.mute):
+        for group, name in _animatable(obj):
+            path = group.path_from_id(name)
+            if _curve(strip, path) is not None and animating(obj, path) is None:
+                label = group.bl_rna.properties[name].name
+                return (
+                    f"“{label}” is keyed in the strip “{strip.name}” of “{obj.name}”, which lip sync cannot follow; "
+                    "assign that action instead, or delete the keys."
+                )
+    return ""
+
+
+def _animatable(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
+    face = face_of(obj)
+    return [(face, name) for name in SLIDERS] + [(face.life, name) for name in life_properties.AMOUNTS]
+
+
 def animating(obj: bpy.types.Object, path: str) -> bpy.types.FCurve | None:
     """The F-curve that plays on property `path` of `obj`, if its own action has one."""
-    data = obj.animation_data
-    if data is None or data.action is None or data.action_slot is None:
+    return None if obj.animation_data is None else _curve(obj.animation_data, path)
+
+
+def _curve(holder: bpy.types.AnimData | bpy.types.NlaStrip, path: str) -> bpy.types.FCurve | None:
+    """The F-curve on `path` in the slot that `holder` plays, if it does something."""
+    if holder.action is None or holder.action_slot is None:
         return None
-    for layer in data.action.layers:
+    for layer in holder.action.layers:
         for strip in layer.strips:
-            bag = strip.channelbag(data.action_slot)
+            bag = strip.channelbag(holder.action_slot)
             curve = bag.fcurves.find(path) if bag else None
             if curve is not None and not curve.mute and not curve.is_empty:
                 return curve

@@ -97,11 +97,12 @@ def _names(keys: bpy.types.Key | None) -> tuple[str, ...]:
 
 
 def _left(keys: bpy.types.Key) -> frozenset[str]:
-    """Keys with a driver, and those with a curve in an assigned action that no lip sync is in."""
+    """Keys with a driver, and those with a curve in an assigned action that no lip sync is in; muted ones are none."""
     data = keys.animation_data
     if data is None:
         return frozenset()
-    paths = {driver.data_path for driver in data.drivers}
+    paths = {driver.data_path for driver in data.drivers if not driver.mute}
     if data.action is not None and data.action_slot is not None and ids.MARK not in data.action:
-        paths |= keyframes.curves_of(keyframes.bag_of(data.action, data.action_slot)).keys()
+        fcurves = keyframes.curves_of(keyframes.bag_of(data.action, data.action_slot))
+        paths |= {path for path, fcurve in fcurves.items() if not fcurve.mute}
     return frozenset(key.name for key in keys.key_blocks if keyframes.value_path(key.name) in paths)

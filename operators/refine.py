@@ -55,6 +55,9 @@ def disabled_reason(obj: bpy.types.Object | None) -> str:
         return f"“{obj.name}” is linked from another file; make it a library override first."
     if lies_elsewhere(obj):
         return f"The lip sync of “{obj.name}” is linked from another file; click Refine Here to get your own copy."
+    keyed = face_properties.keyed_in_strips(obj)
+    if keyed:
+        return keyed
     stored = [bake.action for bake in bakes if stored_result.is_stored(bake.action)]
     try:
         for action in stored:

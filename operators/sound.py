@@ -72,6 +72,20 @@ def _placed(scene: bpy.types.Scene, source: Recording, start_frame: float, undo:
     return strip
 
 
+def others(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...]) -> list[Any]:
+    """Strips that let the speech of a `source` without a place of its own be heard beside its `pieces`, too."""
+    editor = scene.sequence_editor
+    if source.placed or editor is None:
+        return []
+    ours = {piece.strip for piece in pieces}
+    sounds = {strip.sound for strip in editor.strips_all if strip.name in ours and strip.type == "SOUND"}
+    return [
+        strip
+        for strip in editor.strips_all
+        if strip.type == "SOUND" and strip.sound in sounds and strip.name not in ours and not strip.mute
+    ]
+
+
 def elsewhere(scene: bpy.types.Scene) -> str:
     """One sentence where the user's sequencer shows another scene than `scene` (possible since Blender 5.0), or ""."""
     shown = getattr(bpy.context, "sequencer_scene", None)

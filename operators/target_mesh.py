@@ -194,5 +194,5 @@ def _known_names() -> tuple[str, ...]:
 def _driven(keys: bpy.types.Key | None, names: Sequence[str]) -> frozenset[str]:
     if keys is None or keys.animation_data is None:
         return frozenset()
-    paths = {driver.data_path for driver in keys.animation_data.drivers}
+    paths = {driver.data_path for driver in keys.animation_data.drivers if not driver.mute}
     return frozenset(name for name in names if keys.key_blocks[name].path_from_id("value") in paths)

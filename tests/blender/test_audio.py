@@ -14,6 +14,7 @@ from heads import fit_of, largest_error, made_up_head
 from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, sound
+from wav2sem_lipsync.operators.properties import job_state
 from wav2sem_lipsync.operators.strip_times import times_of
 
 EXACT = 2e-5  # metres
@@ -81,6 +82,20 @@ def test_a_second_bake_adds_no_second_strip(settings: Any) -> None:
     assert len(strips()) == 2
     assert len(bpy.data.sounds) == 1
     assert len({strip.channel for strip in strips()}) == 2, "strips that overlap need channels of their own"
+    told = "The same sound is heard from frame 1 on, where nobody speaks it; mute it there."
+    assert told in job_state(bpy.context).details
+    strips()[0].mute = True
+    bpy.ops.wav2sem.generate_lipsync()
+    assert "The same sound" not in job_state(bpy.context).details
+
+
+def test_a_sound_that_another_head_speaks_is_not_left_over(settings: Any) -> None:
+    made_up_head("One")
+    bpy.ops.wav2sem.generate_lipsync()
+    made_up_head("Two")
+    settings.start_frame = 200
+    bpy.ops.wav2sem.generate_lipsync()
+    assert "The same sound" not in job_state(bpy.context).details
 
 
 @pytest.mark.skipif(bpy.app.version < (5, 0), reason="before Blender 5.0 the sequencer has no scene of its own")

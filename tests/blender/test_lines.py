@@ -217,3 +217,19 @@ def test_a_line_that_was_put_aside_stays_so(settings: Any, head: bpy.types.Objec
         generate()
     heard(head, spoken, 1, 200)
     assert [strip.action for strip in data.nla_tracks[0].strips] == [aside_action] and data.nla_tracks[0].mute
+
+
+def test_a_strip_that_holds_over_other_lines_is_named_and_mended(
+    settings: Any, head: bpy.types.Object, spoken: np.ndarray
+) -> None:
+    settings.destination = "NLA"
+    generate()
+    data, pushed = head.data.shape_keys.animation_data, bpy.data.actions[head.name + " Lip Sync"].copy()
+    strip = data.nla_tracks.new().strips.new("above", 200, pushed)  # Blender lets it hold
+    strip.action_slot = pushed.slots[0]
+    face = Face(bpy.context.scene, bpy.context.view_layer, head, tuple(parts_of(head.data.shape_keys)), None)
+    (cause,) = causes_played.switched_off(face)
+    assert cause.id == "silences" and cause.subject == "above"
+    assert cause.mend is not None
+    cause.mend()
+    heard(head, spoken, 1, 200)
