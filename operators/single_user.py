@@ -13,7 +13,7 @@ from typing import Any
 
 import bpy
 
-Holder = bpy.types.AnimData | bpy.types.NlaStrip
+Holder = Any  # bpy.types.AnimData or bpy.types.NlaStrip
 
 
 def holders(data: bpy.types.AnimData) -> Iterator[Holder]:
