@@ -104,9 +104,10 @@ def other_lines(data: bpy.types.AnimData, first: float, last: float) -> bool:
 
 def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
     """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced."""
+    tracks = tracks_of(data)
     replaced = clear(data, *spoken(action), undo)
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    _lay(data, [_Kept(action, slot, 0.0, {"name": action.name, "extrapolation": "HOLD"})], undo)
+    _lay(data, [_Kept(action, slot, 0.0, {"name": action.name, "extrapolation": "HOLD"})], tracks, undo)
     return replaced
 
 
@@ -149,20 +150,22 @@ def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> 
     They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over.
     """
     with ExitStack() as undo:
-        _lay(data, [_take(data, strip, undo, whole=True) for strip in strips], undo)
+        tracks = tracks_of(data)
+        _lay(data, [_take(data, strip, undo, whole=True) for strip in strips], tracks, undo)
         undo.pop_all()
 
 
-def _lay(data: bpy.types.AnimData, kept: Sequence[_Kept], undo: ExitStack) -> None:
-    """Make strips, in the order of time: one that begins while another still plays lies above it.
+def _lay(
+    data: bpy.types.AnimData, kept: Sequence[_Kept], tracks: Sequence[bpy.types.NlaTrack], undo: ExitStack
+) -> None:
+    """Make strips in `tracks`, in the order of time: one that begins while another still plays lies above it.
 
     So line after line is heard from its beginning. What lies above holds nothing, or it would silence what is beneath.
     """
-    waiting = list(kept)
+    waiting, tracks = list(kept), list(tracks)
     while waiting:
         waiting.sort(key=lambda one: one.start)
         one = waiting.pop(0)
-        tracks = tracks_of(data)
         touched = [track for track in tracks if _touching(track, one)]
         after = [strip for track in touched for strip in _touching(track, one) if strip.frame_start > one.start]
         if after:
@@ -173,6 +176,7 @@ def _lay(data: bpy.types.AnimData, kept: Sequence[_Kept], undo: ExitStack) -> No
             track = data.nla_tracks.new(prev=tracks[-1]) if tracks else data.nla_tracks.new()
             undo.callback(data.nla_tracks.remove, track)
             track.name = ids.TRACK
+            tracks.append(track)
         else:
             track = tracks[above]
         strip = one.restore(track)

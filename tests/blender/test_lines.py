@@ -203,6 +203,7 @@ def test_hand_edits_survive_in_a_track_of_another_name(
     point.co.y, point.type = 0.93, "KEYFRAME"
     generate()
     assert values_at(head, "jawOpen", np.array([21.0])) == pytest.approx(0.93, abs=1e-4)
+    assert [track.name for track in head.data.shape_keys.animation_data.nla_tracks] == ["Dialogue"]
 
 
 def test_a_line_that_was_put_aside_stays_so(settings: Any, head: bpy.types.Object, spoken: np.ndarray) -> None:
