@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -61,11 +62,67 @@ def test_bad_lines_are_jobs_with_a_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        {"start_frame": [1]}, {"start_frame": 10**400}, {"start_frame": float("nan")}, {"start_frame": 3_000_000},
+        {"start_frame": "-1e9"}, {"tolerance": -1}, {"tolerance": "inf"}, {"within": 0}, {"output": {"a": 1}},
+        {"output": "{folder:>10}"}, {"output": "{name[a]}"}, {"output": "{name:>9999999999}"}, {"output": "{name!r}"},
+        {"output": "{name.__class__}"}, {"output": "{}"}, {"output": "{name"}, {"output": "a\0b.blend"},
+        {"audio": "a\0b.wav"}, {"audio": "\ud800.wav"}, {"object": "\ud800"},
+    ],
+)  # fmt: skip
+def test_bad_line_leaves_the_others_alone(line: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_text(json.dumps([{"audio": "a.wav"}, {"audio": "b.wav"} | line, {"audio": "c.wav"}]))
+    found = jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)
+    assert [bool(job.problem) for job in found] == [False, True, False]
+    assert found[1].problem.startswith("The job is not well written")
+    assert all(job.key for job in found if not job.problem)
+
+
+def test_unquoted_comma_is_the_problem_of_its_line(tmp_path: Path) -> None:
+    listed = tmp_path / "jobs.csv"
+    listed.write_text('audio,output\nwell, yes.wav,a.blend\n"well, no.wav",b.blend\nc.wav,c.blend,\n,,\n,\n')
+    first, *others = jobs.read_jobs(str(listed), DEFAULTS)
+    assert "more cells than the heading" in first.problem
+    assert [(Path(job.audio).name, job.problem) for job in others] == [("well, no.wav", ""), ("c.wav", "")]
+
+
+def test_line_breaks_within_a_cell(tmp_path: Path) -> None:
+    listed = tmp_path / "jobs.csv"
+    listed.write_text('audio,object\na\u2028b.wav,"two\nlines"\n', encoding="utf-8")
+    (job,) = jobs.read_jobs(str(listed), DEFAULTS)
+    assert (Path(job.audio).name, job.object) == ("a\u2028b.wav", "two\nlines")
+
+
+def test_output_under_two_spellings_is_one(tmp_path: Path) -> None:
+    lines = [{"audio": "a.wav", "output": "o/x.blend"}, {"audio": "b.wav", "output": "o/../o/x.blend"}]
+    (tmp_path / "jobs.json").write_text(json.dumps(lines))
+    assert "Job 1 writes" in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)[1].problem
+
+
+def test_folder_called_like_a_field(tmp_path: Path) -> None:
+    (tmp_path / "{1}").mkdir()
+    (tmp_path / "{1}" / "jobs.json").write_text('[{"audio": "a.wav", "output": "{name}.blend"}]')
+    (job,) = jobs.read_jobs(str(tmp_path / "{1}" / "jobs.json"), DEFAULTS)
+    assert (job.output, job.problem) == (str(tmp_path / "{1}" / "a.blend"), "")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
+def test_file_name_that_is_no_text_can_be_a_job(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"b\xff.wav")).touch()
+    (job,) = jobs.read_jobs(str(tmp_path), DEFAULTS)
+    assert not job.problem and job.key and os.fsencode(job.output).endswith(b"b\xff.blend")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "words"),
     [
         ("jobs.csv", "audio,colour\na.wav,red\n", "colour"),
         ("jobs.csv", "audio\n", "no jobs"),
-        ("jobs.csv", "audio,output\na.wav,b.blend,surplus\n", "more"),
+        ("jobs.csv", "", "no jobs"),
+        ("jobs.csv", "audio,output\n,,\n", "no jobs"),
+        ("jobs.csv", f'audio\n"{"a" * 200_000}', "no CSV"),
+        ("jobs.json", "[" * 100_000, "no JSON"),
         ("jobs.json", "{", "no JSON"),
         ("jobs.json", '{"audio": "a.wav"}', "list of objects"),
         ("jobs.csv", "\x00\x01", "no jobs"),
@@ -81,7 +138,7 @@ def test_list_that_cannot_be_used(name: str, text: str, words: str, tmp_path: Pa
 
 def test_ranges() -> None:
     assert jobs.choose_numbers("1-3,7", 9) == {1, 2, 3, 7}
-    for text in ("", "0", "3-1", "1-10", "a", "-2"):
+    for text in ("", "0", "3-1", "1-10", "a", "-2", "1-3,5-4", "1-600000000000"):
         with pytest.raises(jobs.JobListError):
             jobs.choose_numbers(text, 9)
 
