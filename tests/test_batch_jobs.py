@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import signal
@@ -176,6 +177,72 @@ def test_output_from_an_earlier_run_is_not_taken_for_done(tmp_path: Path) -> Non
     book.start(job)
     book.close()
     assert journal.Journal(path, keep=True).finished(job) is None
+
+
+def test_output_that_was_moved_after_a_failure_is_not_taken_for_done(tmp_path: Path) -> None:
+    job, path = make_job(tmp_path), tmp_path / "journal"
+    Path(job.output).write_text("yesterday's")
+    book = journal.Journal(path, keep=True)
+    book.start(job)
+    book.failed(job)
+    book.close()
+    Path(job.output).write_text("yesterday's, from the backup")
+    assert journal.Journal(path, keep=True).finished(job) is None
+
+
+def full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def answering(line: dict[str, Any], before: str = "") -> list[str]:
+    """A worker's command: it says `line` to every job."""
+    answer = load("batch_worker").MARK + json.dumps(line)
+    loop = f"for job in sys.stdin:\n {before or 'pass'}\n print({answer!r}, flush=True)"
+    return [sys.executable, "-c", f"import os, sys\n{loop}"]
+
+
+def test_full_disk_for_the_journal_is_told_and_stops_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.fsync", full)
+    batch = load("batch").Batch([make_job(tmp_path)], answering({"status": "done"}), 1, tmp_path / "a.csv", False)
+    assert batch.run() == 1
+    error = capsys.readouterr().err
+    assert "a.csv.journal” cannot be written (No space left on device)" in error and "1 done" in error
+
+
+def test_full_disk_for_the_report_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.csv").write_text("yesterday's")
+    monkeypatch.setattr("os.replace", full)
+    batch = load("batch").Batch([make_job(tmp_path)], answering({"status": "done"}), 1, tmp_path / "report.csv", False)
+    assert batch.run() == 1
+    error = capsys.readouterr().err
+    assert "report.csv” cannot be written" in error and "older" in error and "1 done" in error
+    assert "Report:" not in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "report.csv", "report.csv.journal"]
+
+
+def test_crashed_worker_leaves_nothing_half_written(tmp_path: Path) -> None:
+    job, half = make_job(tmp_path), tmp_path / f".a.{os.getpid()}.blend@"
+    crash = f"open({str(half)!r}, 'w').close(); os._exit(11)"
+    assert load("batch").Batch([job], answering({}, crash), 1, tmp_path / "report.csv", False).run() == 1
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_that_no_stream_can_encode(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    bad = jobs.BatchJob(1, audio="日本\udcff\ud800\0.wav", problem="It is “日本”.")
+    good = jobs.BatchJob(2, audio="日本\udcff.wav", output=str(tmp_path / "日本\udcff.blend"))
+    command = answering({"status": "done"}, f"open({good.output!r}, 'w').close()")
+    for resume, status in ((False, "done"), (True, "already done")):
+        assert load("batch").Batch([bad, good], command, 1, tmp_path / "report.csv", resume).run() == 1
+        assert r"日本\udcff.wav" in (tmp_path / "report.csv").read_text(encoding="utf-8")
+        line = json.loads(out.buffer.getvalue().splitlines()[-1])
+        assert (line["audio"], line["status"]) == (good.audio, status)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
