@@ -69,6 +69,7 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
     with a `problem`; JobListError when there is no list at all.
     """
     path = Path(source).absolute()
+    lines: list[dict[str | None, Any]]
     if path.is_dir():
         folder = path
         lines = [
