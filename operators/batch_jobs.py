@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import zip_longest
@@ -106,7 +107,7 @@ def checked_number(name: str, value: Any) -> float:
     except (ValueError, OverflowError):
         found = math.nan
     if not least <= found <= most:
-        raise ValueError(f"{value!r} for {name} is no number from {least} to {most}.")
+        raise ValueError(f"{reprlib.repr(value)} for {name} is no number from {least} to {most}.")
     return found
 
 
