@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -103,10 +103,9 @@ class Batch:
     def run(self) -> int:
         """Run everything; returns 0 when all jobs are done, else 1."""
         for job in self._jobs:
-            earlier = self._journal.finished(job)
             if job.problem:
                 self._finish(job, {"status": "failed", "error": job.problem})
-            elif earlier is not None:
+            elif (earlier := self._journal.finished(job)) is not None:
                 self._finish(job, earlier | {"status": "already done"})
             else:
                 self._waiting.append(job)
@@ -118,11 +117,12 @@ class Batch:
         finally:
             for worker in self._workers:
                 worker.stop()
+                if worker.job:
+                    _sweep(worker.job)
             self._journal.close()
         for job in self._jobs:
             if job.number not in self._lines:
                 self._finish(job, {"status": "not run", "error": "The batch was interrupted; run it with --resume."})
-        self._write_report()
         return self._summarise()
 
     def _work(self) -> None:
@@ -137,6 +137,8 @@ class Batch:
             if line is None:
                 self._workers.remove(worker)
                 worker.stop()
+                if job:
+                    _sweep(job)
                 line = {"status": "failed", "error": "Blender ended in the middle of this job; try it alone."}
             if job is None:
                 continue
@@ -144,6 +146,8 @@ class Batch:
             line["seconds"] = round(time.monotonic() - worker.since, 3)
             if line["status"] == "done":
                 self._journal.done(job, line)
+            else:
+                self._journal.failed(job)
             self._finish(job, line)
             if worker in self._workers:
                 self._next(worker)
@@ -164,26 +168,41 @@ class Batch:
     def _finish(self, job: BatchJob, line: dict[str, Any]) -> None:
         facts = {"number": job.number, "audio": job.audio, "object": job.object, "output": job.output}
         self._lines[job.number] = line = facts | line
-        print(json.dumps(line | {"ok": line["status"] in ("done", "already done")}, ensure_ascii=False), flush=True)
+        print(json.dumps(line | {"ok": line["status"] in ("done", "already done")}), flush=True)
         if line["status"] == "failed":
             print(f"Error: job {job.number}: {line['error']}", file=sys.stderr)
         if self._ran:
             left = (time.monotonic() - self._began) / self._ran * (len(self._jobs) - len(self._lines))
             print(f"{len(self._lines)}/{len(self._jobs)} jobs, {_clock(left)} left", file=sys.stderr, flush=True)
 
-    def _write_report(self) -> None:
+    def _write_report(self) -> str:
+        """Write the CSV; returns why that cannot be done, one sentence, or ""."""
         beside = self._report.with_name(f".{self._report.name}.{os.getpid()}")
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, REPORT, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(self._lines[job.number] for job in self._jobs)
-        os.replace(beside, self._report)
+        try:
+            # Names of files need be no text.
+            with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                writer = csv.DictWriter(file, REPORT, extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(self._lines[job.number] for job in self._jobs)
+            os.replace(beside, self._report)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            why = f"The report “{self._report}” cannot be written ({error.strerror})"
+            return f"{why}; what is there is older, --resume writes it anew."
+        return ""
 
     def _summarise(self) -> int:
+        """Write the report and, on stderr, what it comes to; returns the exit code."""
+        unwritten = self._write_report()
+        problems = [problem for problem in (self._journal.problem, unwritten) if problem]
+        for problem in problems:
+            print(f"Error: {problem}", file=sys.stderr)
         counts = Counter(line["status"] for line in self._lines.values())
         words = ", ".join(f"{count} {status}" for status, count in counts.items())
-        print(f"{words}, in {_clock(time.monotonic() - self._began)}. Report: {self._report}", file=sys.stderr)
-        return 0 if counts["failed"] + counts["not run"] == 0 else 1
+        place = "" if unwritten else f" Report: {self._report}"
+        print(f"{words}, in {_clock(time.monotonic() - self._began)}.{place}", file=sys.stderr)
+        return 1 if problems or counts["failed"] + counts["not run"] else 0
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
@@ -200,13 +219,14 @@ class Batch:
 
 
 def _sweep(job: BatchJob) -> None:
-    """Remove what a killed run left half-written beside the output (see output.write)."""
+    """Remove what a killed run or worker left half-written beside the output (see output.write)."""
     place = Path(job.output)
     # Blender itself writes to a name that ends in @ and renames.
     left = re.compile(rf"\.{re.escape(place.stem)}\.\d+{re.escape(place.suffix)}@?")
-    for path in place.parent.glob(f".{glob.escape(place.stem)}.*"):
-        if left.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    with suppress(OSError):  # what cannot be removed stops no job
+        for path in place.parent.glob(f".{glob.escape(place.stem)}.*"):
+            if left.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _clock(seconds: float) -> str:

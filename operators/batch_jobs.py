@@ -5,14 +5,23 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import math
+import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import zip_longest
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
+from .frame_limits import FIRST_FRAME, LAST_FRAME
+
 SOUNDS = frozenset(f".{name}" for name in ["wav", "flac", "ogg", "opus", "mp3", "aiff", "aif", "caf", "w64", "au"])
-_NUMBERS = {"start_frame": 1.0, "tolerance": 0.0, "within": 0.1}
+# What each is by default, at least and at most.
+_NUMBERS = {"start_frame": (1.0, FIRST_FRAME, LAST_FRAME), "tolerance": (0.0, 0, 1), "within": (0.1, 0.001, 100)}
 _MODES = ("arkit", "exact", "cache")
 _CHOICES = ("nla", "slot")
 _TRUE, _FALSE = {"1", "true", "yes"}, {"", "0", "false", "no"}
@@ -46,9 +55,8 @@ class BatchJob:
     def key(self) -> str:
         """Changes when the job, or a file that it reads, changes."""
         read = [Path(self.blend), Path(self.audio), Path(self.model, "model.json")]
-        stamps = [(path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None for path in read]
         facts = {name: value for name, value in asdict(self).items() if name not in ("number", "problem")}
-        return hashlib.sha256(json.dumps([facts, stamps], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([facts, [*map(_stamp, read)]], sort_keys=True).encode()).hexdigest()
 
 
 COLUMNS = tuple(field.name for field in fields(BatchJob) if field.name not in ("number", "problem"))
@@ -62,6 +70,7 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
     with a `problem`; JobListError when there is no list at all.
     """
     path = Path(source).absolute()
+    lines: list[dict[str | None, Any]]
     if path.is_dir():
         folder = path
         lines = [
@@ -71,18 +80,35 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
         folder, lines = path.parent, _read_list(path)
     if not lines:
         raise JobListError(f"There are no jobs in “{path}”.")
-    unknown = sorted({str(name) for line in lines for name in line} - set(COLUMNS))
+    unknown = sorted({name for line in lines for name in line if name is not None} - set(COLUMNS))
     if unknown:
         raise JobListError(f"“{path.name}” has a column {unknown[0]!r}; known ones are {', '.join(COLUMNS)}.")
     jobs: list[BatchJob] = []
     places: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         job = _job(number, line, defaults, folder)
-        if not job.problem and job.output in places:
-            job = replace(job, problem=f"Job {places[job.output]} writes “{job.output}” too; choose another output.")
-        places.setdefault(job.output, number)
+        first = number if job.problem else places.setdefault(place(job.output), number)
+        if first != number:
+            job = replace(job, problem=f"Job {first} writes “{job.output}” too; choose another output.")
         jobs.append(job)
     return jobs
+
+
+def place(path: str) -> str:
+    """The same for two ways to write the same path."""
+    return os.path.normcase(os.path.abspath(path))
+
+
+def checked_number(name: str, value: Any) -> float:
+    """What text or a number says for the column `name`; ValueError, one sentence, when it is out of range."""
+    _, least, most = _NUMBERS[name]
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not least <= found <= most:
+        raise ValueError(f"{reprlib.repr(value)} for {name} is no number from {least} to {most}.")
+    return found
 
 
 def choose_numbers(text: str, count: int) -> set[int]:
@@ -91,15 +117,24 @@ def choose_numbers(text: str, count: int) -> set[int]:
         chosen: set[int] = set()
         for part in text.split(","):
             first, _, last = part.partition("-")
-            chosen |= set(range(int(first), int(last or first) + 1))
-    except ValueError:
-        chosen = set()
-    if not chosen or min(chosen) < 1 or max(chosen) > count:
-        raise JobListError(f"{text!r} is no range within jobs 1-{count}; write one such as 1-20,33.")
+            numbers = range(int(first), int(last or first) + 1)
+            if not numbers or numbers[0] < 1 or numbers[-1] > count:
+                raise ValueError
+            chosen.update(numbers)
+    except ValueError as error:
+        raise JobListError(f"{text!r} is no range within jobs 1-{count}; write one such as 1-20,33.") from error
     return chosen
 
 
-def _read_list(path: Path) -> list[dict[str, Any]]:
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_list(path: Path) -> list[dict[str | None, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -107,22 +142,35 @@ def _read_list(path: Path) -> list[dict[str, Any]]:
     if path.suffix.lower() == ".json":
         try:
             lines = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise JobListError(f"“{path.name}” is no JSON ({error}).") from error
         if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
             raise JobListError(f"“{path.name}” must hold a list of objects, one per job.")
         return lines
-    rows = csv.DictReader(text.splitlines(), restkey="more")
-    return [{name.strip(): value for name, value in row.items() if name} for row in rows]
+    try:
+        heading, *rows = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
+    except csv.Error as error:
+        raise JobListError(f"“{path.name}” is no CSV ({error}); is a quotation mark never closed?") from error
+    names = [name.strip() for name in heading]
+    return [_cells(names, row) for row in rows if any(row)]
 
 
-def _job(number: int, line: Mapping[str, Any], defaults: Mapping[str, Any], folder: Path) -> BatchJob:
+def _cells(names: list[str], row: list[str]) -> dict[str | None, Any]:
+    """Cells by the names above them; what stands under no name, as after an unquoted comma, is called None."""
+    return {name or None: cell for name, cell in zip_longest(names, row) if name or cell}
+
+
+def _job(number: int, line: Mapping[str | None, Any], defaults: Mapping[str, Any], folder: Path) -> BatchJob:
     """One job; whatever is wrong with its values becomes its problem."""
-    given = {name: value for name, value in line.items() if value not in (None, "")}
+    given = {name: value for name, value in line.items() if name is not None and value not in (None, "")}
     values: dict[str, Any] = {name: value for name, value in defaults.items() if value is not None} | given
     try:
-        for name, usual in _NUMBERS.items():
-            values[name] = float(values.get(name, usual))
+        if None in line:
+            raise ValueError("It has more cells than the heading; put cells with commas in quotes.")
+        for name, value in given.items():
+            _check_text(name, value)
+        for name, (usual, *_) in _NUMBERS.items():
+            values[name] = checked_number(name, values.get(name, usual))
         values["mode"] = str(values.get("mode", _MODES[0])).lower()
         if values["mode"] not in _MODES:
             raise ValueError(f"{values['mode']!r} is no mode; choose {', '.join(_MODES)}.")
@@ -134,13 +182,35 @@ def _job(number: int, line: Mapping[str, Any], defaults: Mapping[str, Any], fold
         if values["nla"] and values["slot"]:
             raise ValueError("nla and slot exclude each other.")
         for name in _PATHS:
-            base = folder if name in given else Path.cwd()
-            values[name] = str(base / str(values[name])) if values.get(name) else ""
+            base = str(folder if name in given else Path.cwd())
+            if name == "output":  # fields are what the job says, not what a folder is called
+                base = base.replace("{", "{{").replace("}", "}}")
+            values[name] = str(Path(base, str(values[name]))) if values.get(name) else ""
         sound = Path(values["audio"])
         inside = sound.parent.relative_to(folder) if sound.is_relative_to(folder) else Path()
-        values["output"] = values["output"].format(name=sound.stem, folder=inside, number=number)
-    except (ValueError, KeyError, IndexError, AttributeError) as error:
+        values["output"] = _filled(values["output"], name=sound.stem, folder=inside, number=number)
+    except ValueError as error:
         return BatchJob(number, audio=str(line.get("audio", "")), problem=f"The job is not well written: {error}")
     missing = [name for name in ("blend", "audio", "object", "output") if not values.get(name)]
     values |= {name: str(values.get(name, "")) for name in ("object", "style")}
     return BatchJob(number, **values, problem=f"The job has no {missing[0]}." if missing else "")
+
+
+def _check_text(name: str, value: Any) -> None:
+    """ValueError for what JSON can say and the system cannot spell."""
+    if isinstance(value, list | dict):
+        raise ValueError(f"{name} is neither text nor a number.")
+    try:
+        spelt = os.fsencode(str(value))
+    except UnicodeEncodeError:
+        spelt = b"\0"
+    if b"\0" in spelt:
+        raise ValueError(f"{name} holds characters that no name can hold.")
+
+
+def _filled(template: str, **parts: Any) -> str:
+    """`template` with its fields filled in; ValueError for a field that is more than a bare name of `parts`."""
+    for _, name, form, conversion in Formatter().parse(template):
+        if name is not None and (name not in parts or form or conversion):
+            raise ValueError(f"Of fields its output may hold {{{'}, {'.join(parts)}}}, exactly so.")
+    return template.format(**parts)

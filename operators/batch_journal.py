@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a batch remembers so that a killed run can go on: one JSON line when a job starts and one when it is done.
+"""What a batch remembers so that a killed run can go on: one JSON line when a job starts and one when it ends.
 
 Outputs are renamed into place whole, so a job whose output changed since it started is done even when the run was
 killed before that could be written down. The file is locked while a batch or one of its workers lives: a run that is
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,9 +27,14 @@ _PATIENCE = 120.0  # seconds; a worker that is left behind ends when it leaves B
 
 
 class Journal:
-    """The file of a batch; a line that a kill cut off is passed over. BlockingIOError when another run holds it."""
+    """The file of a batch; a line that a kill cut off is passed over. BlockingIOError when another run holds it.
+
+    A full disk does not stop the batch: `problem` says then, in one sentence, that the journal lacks something.
+    """
 
     def __init__(self, path: Path, keep: bool, patience: float = _PATIENCE) -> None:
+        self.problem = ""
+        self._path = path
         self._started: dict[str, Any] = {}
         self._done: dict[str, dict[str, Any]] = {}
         self._file = path.open("a", encoding="utf-8")
@@ -62,14 +68,22 @@ class Journal:
         """Remember that the job is done and what it reported."""
         self._write({"done": job.key, "line": line})
 
+    def failed(self, job: BatchJob) -> None:
+        """Remember that whatever comes to lie at the output's place is not the job's."""
+        self._write({"failed": job.key})
+
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with suppress(OSError):  # `problem` is set already where something could not be written
+            self._file.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self.problem = f"The journal “{self._path}” cannot be written ({error.strerror}); --resume may repeat jobs."
 
     def _take_in(self, text: str) -> None:
         try:
@@ -77,6 +91,8 @@ class Journal:
             if "started" in entry:
                 self._started[entry["started"]] = entry["before"]
                 self._done.pop(entry["started"], None)
+            elif "failed" in entry:
+                self._started.pop(entry["failed"], None)
             else:
                 self._done[entry["done"]] = dict(entry["line"])
         except (ValueError, KeyError, TypeError):

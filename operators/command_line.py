@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +31,7 @@ from . import (
     output,
     vertex_cache,
 )
+from .batch_jobs import BatchJob, JobListError
 from .lipsync_task import Options
 
 _command: Any = None
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
     except LipSyncError as error:
         line["error"] = str(error)
         print(f"Error: {error}", file=sys.stderr)
-    print(json.dumps(line, ensure_ascii=False), flush=True)
+    print(json.dumps(line), flush=True)
     return 0 if line["ok"] else 1
 
 
@@ -63,9 +66,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--output", metavar="OUT", help="a .blend, or the head alone as .glb, .fbx, .usdc or .abc")
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")
     parser.add_argument("--style", metavar="NAME", help="speaking style, or a blend: neutral:0.7,broad:0.3")
-    parser.add_argument("--start-frame", type=float, default=1.0, metavar="F", help="frame at which the speech begins")
     parser.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="T", help="leave out keys within T (0: keep all)"
+        "--start-frame", type=_number("start_frame"), default=1.0, metavar="F", help="frame at which the speech begins"
+    )
+    parser.add_argument(
+        "--tolerance", type=_number("tolerance"), default=0.0, metavar="T", help="leave out keys within T (0: keep all)"
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--nla", action="store_true", help="into an NLA strip instead of a new action")
@@ -74,7 +79,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--mode", choices=("arkit", "exact", "cache"), default="arkit", help="editable ARKit keys, exact shapes, or a "
         "vertex cache beside the output (arkit)"
     )  # fmt: skip
-    parser.add_argument("--within", type=_millimetres, default=0.1, metavar="MM", help="how exact, in mm (0.1)")
+    parser.add_argument("--within", type=_number("within"), default=0.1, metavar="MM", help="how exact, in mm (0.1)")
     many = parser.add_argument_group("many jobs", "Options above hold for jobs that do not say otherwise.")
     many.add_argument("--jobs", metavar="LIST", help="a .csv or .json list, or a folder of sound files")
     many.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes, each with a Blender (1)")
@@ -91,14 +96,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _millimetres(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1e-3 <= value <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no distance from 0.001 to 100 mm")
-    return value
+def _number(name: str) -> Callable[[str], float]:
+    """Reads an option as the column `name` of a list is read."""
+
+    def read(text: str) -> float:
+        try:
+            return batch_jobs.checked_number(name, text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
 
 
 def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
@@ -108,18 +115,29 @@ def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     try:
         jobs = batch_jobs.read_jobs(options.jobs, defaults)
         chosen = batch_jobs.choose_numbers(options.only, len(jobs)) if options.only else None
-    except batch_jobs.JobListError as error:
+        report = _report_place(options, jobs)
+    except JobListError as error:
         parser.error(str(error))
     if chosen:
         jobs = [job for job in jobs if job.number in chosen]
-    listed = Path(options.jobs).absolute()
-    suffix = f".{options.only}" if options.only else ""
-    report = Path(options.report) if options.report else listed.with_name(f"{listed.stem}{suffix}.report.csv")
     try:
         work = batch.Batch(jobs, _worker_command(), options.workers, report, options.resume)
     except OSError as error:
         parser.error(f"the report “{report}” cannot be written ({error.strerror})")
     return work.run()
+
+
+def _report_place(options: argparse.Namespace, jobs: Sequence[BatchJob]) -> Path:
+    """Where the report goes; raises JobListError where it would replace something else."""
+    listed = Path(os.path.abspath(options.jobs))
+    # Only one ending is left out: jobs.csv and jobs.json, or ep.01 and ep.02, would share a journal.
+    name = listed.stem if listed.suffix.lower() == ".csv" and listed.is_file() else listed.name
+    suffix = f".{options.only}" if options.only else ""
+    report = Path(options.report) if options.report else listed.with_name(f"{name}{suffix}.report.csv")
+    used = {options.jobs, *(path for job in jobs for path in (job.blend, job.audio, job.output))}
+    if report.is_dir() or batch_jobs.place(str(report)) in map(batch_jobs.place, used):
+        raise JobListError(f"The report “{report}” is a folder, the list or a file of a job; choose another name.")
+    return report
 
 
 def _worker_command() -> list[str]:
@@ -133,7 +151,8 @@ def _worker_command() -> list[str]:
 def _answer(job: dict[str, Any]) -> dict[str, Any]:
     """Run one job of a batch in this worker; whatever goes wrong is the job's own failure."""
     try:
-        Path(job["output"]).parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # that there is no folder is told by `_run`
+            Path(job["output"]).parent.mkdir(parents=True, exist_ok=True)
         return {"status": "done", **_run(argparse.Namespace(**job), threads=1)}
     except LipSyncError as error:
         return {"status": "failed", "error": str(error)}
@@ -163,7 +182,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
             style=options.style or None,
             threads=threads,
             mode=options.mode.upper(),
-            exact_tolerance=1e-3 * min(max(options.within, 1e-3), 100.0),
+            exact_tolerance=1e-3 * options.within,
             cache_folder=place.parent / vertex_cache.FOLDER,
         ),
     )

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from time import perf_counter
 import bpy
 
 from ..inference import (
+    AudioError,
     Cancelled,
     CurveSet,
     FaceMotion,
@@ -22,12 +24,14 @@ from ..inference import (
     arkit_view,
     blendshape_names,
 )
+from ..inference.curves import SETTLE
 from ..inference.pieces import Piece, duration
-from ..inference.takes import listen
+from ..inference.takes import Take, listen
 from . import bake_modes, face_properties, life_keys, life_shaping, shape_keys, target_mesh, vertex_cache
 from .arkit_names import Channel
 from .audio_source import AudioSource
 from .bake_modes import Baked, Extras
+from .frame_limits import FIRST_FRAME, LAST_FRAME
 from .job import Progress
 from .shaping import Sliders
 from .stored_result import Facts
@@ -116,6 +120,7 @@ class Task:
         began = perf_counter()
         progress(0.0, "Reading the speech")
         takes = self.source.takes(self.start_frame, self.fps)
+        _check_frames(takes, self.fps)
         _stop_if(cancelled)
         progress(READING, "Loading the model")
         model = _model(self.package, self.options.device, self.options.threads)
@@ -188,6 +193,17 @@ def prepare(
 def find_scene(uid: int) -> bpy.types.Scene | None:
     """The scene with this session id, whatever it is called by now; None when it is gone."""
     return next((scene for scene in bpy.data.scenes if scene.session_uid == uid), None)
+
+
+def _check_frames(takes: Sequence[Take], fps: float) -> None:
+    """AudioError for speech that, until the face has come to rest, goes beyond Blender's frames."""
+    first = min(take.begin for take in takes)
+    last = max(take.stretches[-1].frames[-1] for take in takes) + math.ceil(SETTLE * fps)
+    if not FIRST_FRAME <= first <= last <= LAST_FRAME:
+        raise AudioError(
+            f"The speech would last from frame {first:.0f} to {last:.0f}, Blender's frames from {FIRST_FRAME} to "
+            f"{LAST_FRAME}; choose another start frame."
+        )
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

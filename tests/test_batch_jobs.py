@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -61,11 +63,67 @@ def test_bad_lines_are_jobs_with_a_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        {"start_frame": [1]}, {"start_frame": 10**400}, {"start_frame": float("nan")}, {"start_frame": 3_000_000},
+        {"start_frame": "-1e9"}, {"tolerance": -1}, {"tolerance": "inf"}, {"within": 0}, {"output": {"a": 1}},
+        {"output": "{folder:>10}"}, {"output": "{name[a]}"}, {"output": "{name:>9999999999}"}, {"output": "{name!r}"},
+        {"output": "{name.__class__}"}, {"output": "{}"}, {"output": "{name"}, {"output": "a\0b.blend"},
+        {"audio": "a\0b.wav"}, {"audio": "\ud800.wav"}, {"object": "\ud800"},
+    ],
+)  # fmt: skip
+def test_bad_line_leaves_the_others_alone(line: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_text(json.dumps([{"audio": "a.wav"}, {"audio": "b.wav"} | line, {"audio": "c.wav"}]))
+    found = jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)
+    assert [bool(job.problem) for job in found] == [False, True, False]
+    assert found[1].problem.startswith("The job is not well written")
+    assert all(job.key for job in found if not job.problem)
+
+
+def test_unquoted_comma_is_the_problem_of_its_line(tmp_path: Path) -> None:
+    listed = tmp_path / "jobs.csv"
+    listed.write_text('audio,output\nwell, yes.wav,a.blend\n"well, no.wav",b.blend\nc.wav,c.blend,\n,,\n,\n')
+    first, *others = jobs.read_jobs(str(listed), DEFAULTS)
+    assert "more cells than the heading" in first.problem
+    assert [(Path(job.audio).name, job.problem) for job in others] == [("well, no.wav", ""), ("c.wav", "")]
+
+
+def test_line_breaks_within_a_cell(tmp_path: Path) -> None:
+    listed = tmp_path / "jobs.csv"
+    listed.write_text('audio,object\na\u2028b.wav,"two\nlines"\n', encoding="utf-8")
+    (job,) = jobs.read_jobs(str(listed), DEFAULTS)
+    assert (Path(job.audio).name, job.object) == ("a\u2028b.wav", "two\nlines")
+
+
+def test_output_under_two_spellings_is_one(tmp_path: Path) -> None:
+    lines = [{"audio": "a.wav", "output": "o/x.blend"}, {"audio": "b.wav", "output": "o/../o/x.blend"}]
+    (tmp_path / "jobs.json").write_text(json.dumps(lines))
+    assert "Job 1 writes" in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)[1].problem
+
+
+def test_folder_called_like_a_field(tmp_path: Path) -> None:
+    (tmp_path / "{1}").mkdir()
+    (tmp_path / "{1}" / "jobs.json").write_text('[{"audio": "a.wav", "output": "{name}.blend"}]')
+    (job,) = jobs.read_jobs(str(tmp_path / "{1}" / "jobs.json"), DEFAULTS)
+    assert (job.output, job.problem) == (str(tmp_path / "{1}" / "a.blend"), "")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names there are Unicode")
+def test_file_name_that_is_no_text_can_be_a_job(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"b\xff.wav")).touch()
+    (job,) = jobs.read_jobs(str(tmp_path), DEFAULTS)
+    assert not job.problem and job.key and os.fsencode(job.output).endswith(b"b\xff.blend")
+
+
+@pytest.mark.parametrize(
     ("name", "text", "words"),
     [
         ("jobs.csv", "audio,colour\na.wav,red\n", "colour"),
         ("jobs.csv", "audio\n", "no jobs"),
-        ("jobs.csv", "audio,output\na.wav,b.blend,surplus\n", "more"),
+        ("jobs.csv", "", "no jobs"),
+        ("jobs.csv", "audio,output\n,,\n", "no jobs"),
+        ("jobs.csv", f'audio\n"{"a" * 200_000}', "no CSV"),
+        ("jobs.json", "[" * 100_000, "no JSON"),
         ("jobs.json", "{", "no JSON"),
         ("jobs.json", '{"audio": "a.wav"}', "list of objects"),
         ("jobs.csv", "\x00\x01", "no jobs"),
@@ -81,7 +139,7 @@ def test_list_that_cannot_be_used(name: str, text: str, words: str, tmp_path: Pa
 
 def test_ranges() -> None:
     assert jobs.choose_numbers("1-3,7", 9) == {1, 2, 3, 7}
-    for text in ("", "0", "3-1", "1-10", "a", "-2"):
+    for text in ("", "0", "3-1", "1-10", "a", "-2", "1-3,5-4", "1-600000000000"):
         with pytest.raises(jobs.JobListError):
             jobs.choose_numbers(text, 9)
 
@@ -119,6 +177,72 @@ def test_output_from_an_earlier_run_is_not_taken_for_done(tmp_path: Path) -> Non
     book.start(job)
     book.close()
     assert journal.Journal(path, keep=True).finished(job) is None
+
+
+def test_output_that_was_moved_after_a_failure_is_not_taken_for_done(tmp_path: Path) -> None:
+    job, path = make_job(tmp_path), tmp_path / "journal"
+    Path(job.output).write_text("yesterday's")
+    book = journal.Journal(path, keep=True)
+    book.start(job)
+    book.failed(job)
+    book.close()
+    Path(job.output).write_text("yesterday's, from the backup")
+    assert journal.Journal(path, keep=True).finished(job) is None
+
+
+def full(*_: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def answering(line: dict[str, Any], before: str = "") -> list[str]:
+    """A worker's command: it says `line` to every job."""
+    answer = load("batch_worker").MARK + json.dumps(line)
+    loop = f"for job in sys.stdin:\n {before or 'pass'}\n print({answer!r}, flush=True)"
+    return [sys.executable, "-c", f"import os, sys\n{loop}"]
+
+
+def test_full_disk_for_the_journal_is_told_and_stops_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.fsync", full)
+    batch = load("batch").Batch([make_job(tmp_path)], answering({"status": "done"}), 1, tmp_path / "a.csv", False)
+    assert batch.run() == 1
+    error = capsys.readouterr().err
+    assert "a.csv.journal” cannot be written (No space left on device)" in error and "1 done" in error
+
+
+def test_full_disk_for_the_report_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "report.csv").write_text("yesterday's")
+    monkeypatch.setattr("os.replace", full)
+    batch = load("batch").Batch([make_job(tmp_path)], answering({"status": "done"}), 1, tmp_path / "report.csv", False)
+    assert batch.run() == 1
+    error = capsys.readouterr().err
+    assert "report.csv” cannot be written" in error and "older" in error and "1 done" in error
+    assert "Report:" not in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "report.csv", "report.csv.journal"]
+
+
+def test_crashed_worker_leaves_nothing_half_written(tmp_path: Path) -> None:
+    job, half = make_job(tmp_path), tmp_path / f".a.{os.getpid()}.blend@"
+    crash = f"open({str(half)!r}, 'w').close(); os._exit(11)"
+    assert load("batch").Batch([job], answering({}, crash), 1, tmp_path / "report.csv", False).run() == 1
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_names_that_no_stream_can_encode(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", out)
+    bad = jobs.BatchJob(1, audio="日本\udcff\ud800\0.wav", problem="It is “日本”.")
+    good = jobs.BatchJob(2, audio="日本\udcff.wav", output=str(tmp_path / "日本\udcff.blend"))
+    command = answering({"status": "done"}, f"open({good.output!r}, 'w').close()")
+    for resume, status in ((False, "done"), (True, "already done")):
+        assert load("batch").Batch([bad, good], command, 1, tmp_path / "report.csv", resume).run() == 1
+        assert r"日本\udcff.wav" in (tmp_path / "report.csv").read_text(encoding="utf-8")
+        line = json.loads(out.buffer.getvalue().splitlines()[-1])
+        assert (line["audio"], line["status"]) == (good.audio, status)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import bpy
 import pytest
 from conftest import ROOT
 from heads import made_up_head
+from wav2sem_lipsync.operators import command_line
 from wav2sem_lipsync.operators.batch import Batch
 from wav2sem_lipsync.operators.batch_jobs import BatchJob
 from wav2sem_lipsync.operators.batch_worker import MARK
@@ -124,6 +126,41 @@ def test_resumed_run_waits_for_workers_that_a_kill_left_behind(batch: list[str],
 
 def _children(task: Path) -> list[str]:
     return (task / "children").read_text().split()
+
+
+def test_output_in_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    job = BatchJob(1, blend="a.blend", audio="a.wav", object="Head", output=str(tmp_path / "file" / "deep" / "a.blend"))
+    assert "cannot be written; choose a folder" in command_line._answer(asdict(job))["error"]
+
+
+def report_of(listed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the report of a list goes whose only job has a problem."""
+    monkeypatch.chdir(listed.parent)
+    before = set(listed.parent.iterdir())
+    assert command_line.main(["--jobs", str(listed)]) == 1
+    (report,) = [path for path in listed.parent.iterdir() if path not in before and path.suffix == ".csv"]
+    return report
+
+
+def test_lists_of_like_names_have_reports_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lines.csv").write_text("audio\na.wav\n")
+    (tmp_path / "lines.json").write_text('[{"audio": "a.wav"}]')
+    for name in ("ep.01", "ep.02"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.wav").touch()
+    names = [report_of(tmp_path / name, monkeypatch).name for name in ("lines.csv", "lines.json", "ep.01", "ep.02")]
+    assert names == ["lines.report.csv", "lines.json.report.csv", "ep.01.report.csv", "ep.02.report.csv"]
+
+
+@pytest.mark.parametrize("name", ["jobs.csv", "shot.blend", "a.wav", "out/a.blend", "out/../jobs.csv", "out"])
+def test_report_replaces_nothing_else(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "jobs.csv").write_text("blend,audio,object,output\nshot.blend,a.wav,Head,out/a.blend\n")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(["--jobs", str(tmp_path / "jobs.csv"), "--report", str(tmp_path / name)])
+    assert "choose another name" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.csv", "out"]
 
 
 def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 from heads import evaluated, fingerprint, made_up_head
 from wav2sem_lipsync.operators import command_line
+from wav2sem_lipsync.operators.frame_limits import FIRST_FRAME, LAST_FRAME
 
 import bake
 
@@ -92,6 +93,34 @@ BAD = {
     "no model": ({"model": "/nowhere"}, "model"),
     "no style": ({"style": "opera"}, "style"),
 }
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--start-frame=nan", "--start-frame=inf", "--start-frame=1e300", "--start-frame=-1e9", "--start-frame=3000000",
+        "--tolerance=nan", "--tolerance=inf", "--tolerance=-1", "--within=0", "--within=x",
+    ],
+)  # fmt: skip
+def test_number_out_of_range_is_wrong_usage(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        bake.main(["--audio", "a.wav", "--object", "Head", "--output", "out.blend", option])
+    assert "is no number from" in capsys.readouterr().err
+
+
+def test_speech_ends_within_the_frames_of_blender(
+    shot: Path, speech_file: Path, toy_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The limits are those of Blender's own properties; the last key that fits is where they say."""
+    known = bpy.types.Scene.bl_rna.properties["frame_current"]
+    assert (known.hard_min, known.hard_max) == (FIRST_FRAME, LAST_FRAME)
+    last = []
+    for start in range(LAST_FRAME - 79, LAST_FRAME - 73):  # three seconds and the rest after them last 77 frames
+        if bake.main(arguments(shot, speech_file, toy_folder, start_frame=str(start))) == 0:
+            last.append(last_line(capfd.readouterr().out)["last_frame"])
+        else:
+            assert "choose another start frame" in last_line(capfd.readouterr().out)["error"]
+    assert 0 < len(last) < 6 and LAST_FRAME - 2 <= max(last) <= LAST_FRAME
 
 
 @pytest.mark.parametrize("name", BAD)
