@@ -86,7 +86,8 @@ def _gltf(place: str, obj: bpy.types.Object) -> None:
             export_optimize_animation_size=False,
         )
     scene = bpy.context.scene
-    end_at(Path(place), scene.frame_end * scene.render.fps_base / scene.render.fps)
+    if scene.render.fps_base != 1:
+        end_at(Path(place), scene.frame_end * scene.render.fps_base / scene.render.fps)
 
 
 def _fbx(place: str, obj: bpy.types.Object) -> None:
