@@ -276,7 +276,7 @@ def key_times(path: Path) -> list[tuple[float, float]]:
         accessor = about["accessors"][index]
         view = about["bufferViews"][accessor["bufferView"]]
         times = np.frombuffer(binary, "<f4", accessor["count"], view.get("byteOffset", 0))
-        assert accessor["min"] == [times.min()] and accessor["max"] == [times.max()]
+        assert np.float32(accessor["min"][0]) == times.min() and np.float32(accessor["max"][0]) == times.max()
         found.append((float(times[0]), float(times[-1])))
     return found
 
