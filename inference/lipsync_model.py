@@ -78,7 +78,7 @@ class LipSyncModel:
         style: a name, a blend such as "neutral:0.7, broad:0.3", or {name: weight}; by default the package's.
         progress(fraction, stage) is called from this thread. longest: seconds that the decoder runs on before it
         starts afresh at a pause; by default the package's, `math.inf` for never. Raises Cancelled soon after
-        `cancelled()` turns true: within one window (24 or 40 s) of speech.
+        `cancelled()` turns true: within one window (24 or 40 s) of speech; ModelError when the model makes no numbers.
         """
 
         def tick(fraction: float, stage: str) -> None:
@@ -95,11 +95,12 @@ class LipSyncModel:
             self.package.decoder_longest if longest is None else longest,
             lambda part: tick(_LISTENING + (1 - _LISTENING) * part, "Moving the lips"),
         )
+        weights = self._weights(hidden)
+        if not np.isfinite(weights).all():
+            raise ModelError(f"The model “{self.package.name}” moves by values that are no numbers; get a whole model.")
         if progress:
             progress(1.0, "Done")
-        return FaceMotion(
-            self.package.fps, speech.start, self.names, self._weights(hidden), self.basis, self.package.output_kind
-        )
+        return FaceMotion(self.package.fps, speech.start, self.names, weights, self.basis, self.package.output_kind)
 
     def _decode(self, heard: Heard, blend: np.ndarray, longest: float, tick: Callable[[float], None]) -> np.ndarray:
         """Hidden features (T, d) of the whole clip, decoded in stretches of at most `longest` seconds."""

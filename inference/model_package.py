@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, prod
@@ -33,7 +34,8 @@ ENCODER_KINDS = ("frames", "wav2vec2")
 _FILES = ("model.onnx", "wav2sem.onnx", "decoder.npz")
 _REQUIRED = ("model.onnx", "decoder.npz")
 _JSON_LIMIT = 1 << 20
-_FILE_LIMIT = 2 << 30  # protobuf's own limit, and ten times an official checkpoint's decoder
+_FILE_LIMIT = 2 << 30  # protobuf's own limit
+_DECODER_LIMIT = 1 << 29  # bytes unpacked: seven times the decoder of the largest official checkpoint, BIWI's
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,26 @@ def list_packages(folder: str | Path) -> list[ModelPackage | ModelError]:
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz, as float32; raises ModelError for anything that is not plain finite numbers."""
     try:
-        arrays = unpack(path.read_bytes(), _FILE_LIMIT)
+        arrays = unpack(path.read_bytes(), _DECODER_LIMIT)
     except (OSError, DamagedData) as error:
         raise ModelError(f"“{path.name}” is damaged; copy the model folder again.") from error
-    for name, array in arrays.items():
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
+    with np.errstate(over="ignore"):  # float64 may go beyond what float32 can hold: that is no finite number, either
+        plain = {
+            name: array.astype(np.float32, copy=False) for name, array in arrays.items() if array.dtype.kind == "f"
+        }
+    for name in arrays:
+        if name not in plain or not np.isfinite(plain[name]).all():
             raise ModelError(f"“{path.name}” holds {name} with values that are no finite numbers.")
-    return {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+    return plain
 
 
 def _check_file(path: Path, digest: str) -> None:
     try:
-        if path.stat().st_size > _FILE_LIMIT:
+        status = path.stat()
+        if status.st_size > _FILE_LIMIT:
             raise ModelError(f"“{path.name}” is larger than any model this version can run.")
+        if not stat.S_ISREG(status.st_mode) or status.st_size == 0:  # a link to a device or a pipe may have no end
+            raise OSError(0, "it is empty or no file")
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:

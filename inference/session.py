@@ -87,12 +87,18 @@ class Session:
         return {node.name: node.shape for node in self._session.get_inputs()}
 
     def run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
-        """One output of the graph; a device that fails is left for the CPU, once and for all."""
+        """One output of the graph; a device that fails is left for the CPU, once and for all.
+
+        Raises ModelError when that fails, too, and when the output is no array of floats.
+        """
         try:
-            return self._session.run([output], inputs)[0]
+            answer = self._session.run([output], inputs)[0]
         except Exception as error:
             self._recover(error)
             return self.run(output, inputs)
+        if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":  # texts, a sequence, nothing
+            raise ModelError(f"“{self._path.name}” answers with something other than numbers; get a whole model.")
+        return answer
 
     def _recover(self, error: Exception) -> None:
         """Load the graph on the CPU after a device failed; raises ModelError when it was the CPU."""
@@ -120,6 +126,8 @@ class Session:
         options.log_severity_level = 4
         # Windows differ in length: the arena would keep the peak of each shape.
         options.enable_cpu_mem_arena = False
+        # Weights in files beside the graph, which no SHA-256 vouches for, are looked for where there are none.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(self._path))
         wanted = list(dict.fromkeys([PROVIDERS[self.provider], PROVIDERS["CPU"]]))
         session = onnxruntime.InferenceSession(str(self._path), options, providers=wanted)
         # onnxruntime leaves a provider whose libraries are missing without an error.

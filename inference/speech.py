@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,8 +22,14 @@ LONGEST = 4 * 3600.0  # seconds: 0.9 GB of samples
 READABLE_RATES = (1_000, 768_000)  # Hz
 _BLOCK = 1 << 16  # sample frames
 _MP3_LACKS = 2 * 1152  # sample frames, two of MP3's own: a header may promise a little more than the file holds
+_LARGEST = 1e30  # sample: larger ones overflow where they are resampled
 _CANCELLED = 0.01  # of the loudest channel's power
 _UNKNOWN = (1 << 63) - 1  # frames that libsndfile reports where a header leaves the number open, as streamed FLAC may
+# What libsndfile notes where fewer bytes lie in a WAV, AIFF, AU, SVX, W64 or RF64 than its header says: it reads these.
+_CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size|BODY|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_LACKS = 128  # bytes: some programs count pad bytes, or the header itself
+# Lengths that programs write which stream, and cannot go back to the header when they know it.
+_STREAMED = (range(0x7F00_0000, 0x8000_1000), range(0xFFFF_FF00, 1 << 64))
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,9 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
                 raise AudioError(f"There is no sound file at “{path}”; choose another one.")
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise AudioError(f"“{path.name}” is an empty file; export the speech again.")
-        with soundfile.SoundFile(str(path) if content is None else BytesIO(content)) as file:
+        # soundfile itself cannot encode a POSIX name that is no UTF-8.
+        place = os.fsencode(path) if os.name == "posix" else str(path)
+        with soundfile.SoundFile(place if content is None else BytesIO(content)) as file:
             if file.frames == _UNKNOWN:  # nor can its end be found: soundfile seeks there after reading, and fails
                 raise AudioError(f"“{path.name}” does not say how long it is; export the speech again.")
             yield file
@@ -120,16 +130,17 @@ def _read_blocks(file: Any, name: str, channel: int | None = None) -> np.ndarray
     pieces, count, power, mixed_power = [], 0, np.zeros(file.channels), 0.0
     block = max(1, _BLOCK // file.channels)
     while len(frames := file.read(block, dtype="float32", always_2d=True)):
+        if not np.abs(frames).max() < _LARGEST:  # nor when one is NaN
+            raise AudioError(f"“{name}” holds samples that are not numbers or far too large; export the speech again.")
         mono = frames.mean(axis=1, dtype=np.float32) if channel is None else np.ascontiguousarray(frames[:, channel])
-        if not np.isfinite(mono).all():
-            raise AudioError(f"“{name}” holds samples that are not numbers; export the speech again.")
         power += np.square(frames, dtype=np.float64).sum(axis=0)
         mixed_power += np.square(mono, dtype=np.float64).sum()
         count += len(mono)
         if count / rate > LONGEST:
             raise AudioError(f"“{name}” is longer than {LONGEST / 3600:.0f} hours; cut it into pieces.")
         pieces.append(resampler.resample_chunk(mono) if resampler else mono)
-    if declared - count > (max(0.01 * declared, _MP3_LACKS) if file.format == "MP3" else 0):
+    lacking = declared - count > (max(0.01 * declared, _MP3_LACKS) if file.format == "MP3" else 0)
+    if lacking or _cut_short(file.extra_info):
         raise AudioError(f"“{name}” breaks off after {count / rate:.1f} s; export the speech again.")
     if channel is None and mixed_power < _CANCELLED * power.max():
         file.seek(0)
@@ -137,6 +148,12 @@ def _read_blocks(file: Any, name: str, channel: int | None = None) -> np.ndarray
     if resampler:
         pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
     return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+
+
+def _cut_short(notes: str) -> bool:
+    """Whether the file ends before the sound does, by what libsndfile noted about its header."""
+    lengths = (map(int, found) for found in _CUT_SHORT.findall(notes))
+    return any(said - there > _LACKS and not any(said in streamed for streamed in _STREAMED) for said, there in lengths)
 
 
 def _checked(samples: np.ndarray, name: str) -> np.ndarray:

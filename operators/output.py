@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Results on disk: a .blend, or the head for other programs (glTF, FBX, USD, Alembic) by Blender's own exporters.
 
-A file is written beside its place and renamed: whoever opens it sees the old one or the whole new one. Frame f of the
-scene lies at f / fps seconds in every format; the scene's frame range is what is exported.
+A file is written beside its place, checked and renamed: whoever opens it sees the old one or the whole new one. Frame f
+of the scene lies at f / fps seconds in every format; the scene's frame range is what is exported.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +20,10 @@ import bpy
 from ..inference import OutputError
 from ..inference.interchange import check_place as check_any_place
 from .causes_shown import path_to
+from .gltf_times import end_at
+from .whole_file import is_whole
+
+_ALEMBIC_VERTEX = 24  # bytes of a vertex in a frame: half is where it lies, the rest allows for normals and rig
 
 
 def check_place(path: Path) -> None:
@@ -41,12 +47,19 @@ def write(path: Path, obj: bpy.types.Object) -> None:
     beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         FORMATS[path.suffix.lower()][1](str(beside), obj)
+        if not is_whole(beside):
+            raise OSError("only a part of it was taken")
         os.replace(beside, path)
     except (RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
-        raise OutputError(f"“{path}” cannot be written ({reason}); is the disk full or read-only?") from error
+        raise OutputError(f"“{path}” cannot be written ({_reason(error)}); is the disk full or read-only?") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what went wrong: the last one, but for the place in the sources that Blender adds."""
+    lines = [line for line in str(error).strip().splitlines() if not line.startswith("Location: ")]
+    return re.sub(r"^(\w*Error: )?(\[Errno \d+\] )?", "", lines[-1])
 
 
 def _plays_cache(modifier: bpy.types.Modifier) -> bool:
@@ -72,6 +85,9 @@ def _gltf(place: str, obj: bpy.types.Object) -> None:
             export_negative_frame="CROP",
             export_optimize_animation_size=False,
         )
+    scene = bpy.context.scene
+    if scene.render.fps_base != 1:
+        end_at(Path(place), scene.frame_end * scene.render.fps_base / scene.render.fps)
 
 
 def _fbx(place: str, obj: bpy.types.Object) -> None:
@@ -102,9 +118,13 @@ def _usd(place: str, obj: bpy.types.Object) -> None:
 
 
 def _alembic(place: str, obj: bpy.types.Object) -> None:
-    """Alembic has no shape keys: it carries the vertices of every frame, modifiers applied."""
+    """Alembic has no shape keys: it carries the vertices of every frame, modifiers applied.
+
+    On a full disk its writer ends Blender itself, so that room is looked for before.
+    """
     scene = bpy.context.scene
     with _selected(obj):
+        _check_room(place, obj, scene.frame_end - scene.frame_start + 1)
         bpy.ops.wm.alembic_export(
             filepath=place,
             check_existing=False,
@@ -112,6 +132,17 @@ def _alembic(place: str, obj: bpy.types.Object) -> None:
             start=scene.frame_start,
             end=scene.frame_end,
             as_background_job=False,
+        )
+
+
+def _check_room(place: str, obj: bpy.types.Object, frames: int) -> None:
+    """Raises OutputError when the disk may not hold `obj` in so many frames."""
+    mesh: Any = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    needed, free = _ALEMBIC_VERTEX * len(mesh.vertices) * frames, shutil.disk_usage(Path(place).parent).free
+    if free < needed:
+        raise OutputError(
+            f"{frames} frames of “{obj.name}” may take {needed / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB "
+            "left; make room there or choose another folder."
         )
 
 

@@ -168,7 +168,7 @@ def facts(action: bpy.types.Action, rows: int = _LONGEST) -> Facts:
     about = description(action)
     try:
         found = Facts(float(about["start_frame"]), float(about["fps"]), float(about.get("tolerance", 0.0)))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged() from error
     if not (np.isfinite([found.start_frame, found.tolerance]).all() and 0 < found.fps < 1e5 and found.tolerance >= 0):
         raise _damaged()
@@ -193,7 +193,7 @@ def description(action: bpy.types.Action) -> dict[str, Any]:
     """The JSON of `ids.MARK`; empty for an action that has none."""
     try:
         about = json.loads(action.get(ids.MARK, "{}"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return {}
     return about if isinstance(about, dict) else {}
 

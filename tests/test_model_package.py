@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from toy_package import NAMES, STYLES, decoder_arrays, write_json
 
 from inference import LipSyncModel, ModelError, ModelPackage, Speech, list_packages
+from inference.compact import pack
 
 
 @pytest.fixture
@@ -59,6 +62,36 @@ def test_graph_that_may_not_be_read(folder: Path) -> None:
     (folder / "model.onnx").mkdir()
     with pytest.raises(ModelError, match=r"cannot be read \("):
         ModelPackage.read(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such devices")
+@pytest.mark.parametrize("name", ["model.onnx", "wav2sem.onnx", "decoder.npz"])
+@pytest.mark.parametrize("kind", ["device", "pipe", "process", "empty"])
+def test_files_that_may_never_end(folder: Path, name: str, kind: str) -> None:
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "empty":
+        (folder / name).touch()
+    else:
+        (folder / name).symlink_to("/dev/zero" if kind == "device" else "/proc/self/maps")
+    with pytest.raises(ModelError, match=r"cannot be read \(it is empty or no file\)|is missing"):
+        ModelPackage.read(folder)
+
+
+@pytest.mark.parametrize("location", ["hear.bin", "../hear.bin", "{}/hear.bin"])
+def test_weights_beside_the_graph_are_not_read(folder: Path, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody vouches for them: model.json promises the graph's SHA-256 alone."""
+    graph = onnx.load(folder / "model.onnx")
+    hear = next(array for array in graph.graph.initializer if array.name == "hear")
+    (folder / "hear.bin").write_bytes(hear.raw_data)
+    onnx.external_data_helper.set_external_data(hear, location.format(folder))
+    hear.ClearField("raw_data")
+    (folder / "model.onnx").write_bytes(graph.SerializeToString())
+    write_json(folder)
+    monkeypatch.chdir(folder)
+    with pytest.raises(ModelError, match="cannot be run"):
+        LipSyncModel.load(folder)
 
 
 @pytest.mark.parametrize("schema", [0, 2, "1", None, [1]])
@@ -162,6 +195,29 @@ def test_nan_weights(folder: Path) -> None:
         LipSyncModel.load(folder)
 
 
+def test_weights_beyond_float32(folder: Path) -> None:
+    spoil(folder, **{name: array.astype(np.float64) * 1e300 for name, array in decoder_arrays().items()})
+    with pytest.raises(ModelError, match="finite"):
+        LipSyncModel.load(folder)
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_weights_that_overflow_on_the_way(folder: Path, babble: np.ndarray) -> None:
+    spoil(folder, **{name: np.sign(array) * np.float32(3e38) for name, array in decoder_arrays().items()})
+    with pytest.raises(ModelError, match="moves by values that are no numbers; get a whole model"):
+        LipSyncModel.load(folder).run(Speech(babble))
+
+
+def test_more_weights_than_a_decoder_has(folder: Path) -> None:
+    """Zeros deflate to almost nothing: what the directory claims is checked before they are inflated."""
+    raw = pack({"evil": np.zeros(1000, np.float32)})
+    (folder / "decoder.npz").write_bytes(raw.replace((4128).to_bytes(4, "little"), (600 << 20).to_bytes(4, "little")))
+    write_json(folder)
+    with pytest.raises(ModelError, match="damaged") as caught:
+        LipSyncModel.load(folder)
+    assert "larger than any can be" in str(caught.value.__cause__)
+
+
 def test_pickled_weights_do_not_run(folder: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple:
@@ -212,6 +268,40 @@ def test_graph_that_answers_with_something_else(folder: Path) -> None:
     write_json(folder)
     with pytest.raises(ModelError, match="no numbers; get a whole model"):
         LipSyncModel.load(folder).run(speech)
+
+
+def answer_with(folder: Path, path: str, inputs: list[str], node: onnx.NodeProto, kind: onnx.TypeProto) -> None:
+    """Make a graph of the package answer with what `node` makes."""
+    (output,) = node.output
+    takes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None]) for name in inputs]
+    gives = helper.make_value_info(output, kind)
+    model = helper.make_model(
+        helper.make_graph([node], "g", takes, [gives]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 8
+    onnx.save(model, folder / path)
+    write_json(folder)
+
+
+@pytest.mark.parametrize("kind", ["sequence", "texts", "whole numbers"])
+@pytest.mark.parametrize(
+    ("path", "output", "inputs"),
+    [("model.onnx", "memory", ["speech", "semantic"]), ("wav2sem.onnx", "semantic", ["speech"])],
+)
+def test_graph_that_answers_with_no_numbers(
+    folder: Path, babble: np.ndarray, path: str, output: str, inputs: list[str], kind: str
+) -> None:
+    if kind == "sequence":
+        node = helper.make_node("SequenceConstruct", inputs[:1], [output])
+        found = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
+    else:
+        of = TensorProto.STRING if kind == "texts" else TensorProto.INT64
+        values = [b"q"] * 2400 if kind == "texts" else [1] * 2400
+        node = helper.make_node("Constant", [], [output], value=helper.make_tensor("x", of, [1, 150, 16], values))
+        found = helper.make_tensor_type_proto(of, None)
+    answer_with(folder, path, inputs, node, found)
+    with pytest.raises(ModelError, match=f"“{path}” answers with something other than numbers"):
+        LipSyncModel.load(folder).run(Speech(babble))
 
 
 def test_unknown_blendshape(folder: Path) -> None:

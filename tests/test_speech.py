@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,8 @@ def write_bad(kind: str, path: Path) -> None:
     elif kind in ("nan", "infinite"):
         good[8000] = np.nan if kind == "nan" else np.inf
         soundfile.write(path, good, 16000, format="WAV", subtype="FLOAT")
+    elif kind == "huge":
+        soundfile.write(path, np.sign(tone(44100, 1.0)) * np.float32(3.4e38), 44100, format="WAV", subtype="FLOAT")
     elif kind == "endless flac":  # a stream's header need not say how long it is
         soundfile.write(path, good, 16000, format="FLAC")
         raw = bytearray(path.read_bytes())
@@ -95,7 +99,7 @@ def write_bad(kind: str, path: Path) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        "missing", "empty", "text", "no samples", "10 ms", "nan", "infinite", "truncated flac", "endless flac",
+        "missing", "empty", "text", "no samples", "10 ms", "nan", "infinite", "huge", "truncated flac", "endless flac",
         "half an mp3", "folder",
     ],
 )  # fmt: skip
@@ -105,6 +109,51 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, kind: str) -> Non
     with pytest.raises(AudioError) as caught:
         read_speech(path)
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ALAW"])
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"])
+def test_copies_that_break_off(tmp_path: Path, kind: str, subtype: str) -> None:
+    """Where libsndfile reads what is there and says nothing."""
+    path = tmp_path / "speech"
+    soundfile.write(path, tone(16000, 1.0), 16000, format=kind, subtype=subtype)
+    raw = path.read_bytes()
+    assert read_speech(path).duration == 1.0
+    for part in (0.4, 0.98):
+        path.write_bytes(raw[: int(part * len(raw))])
+        for content in (None, path.read_bytes()):
+            with pytest.raises(AudioError, match=r"“speech” breaks off after [01]\.\d s; export the speech again"):
+                read_speech(path, content=content)
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFFF - 36, 0x7FFFF000, 0x80000000, 32001, 32044])
+def test_streams_and_careless_writers_are_whole(tmp_path: Path, length: int) -> None:
+    """A program that writes to a pipe cannot go back to say how long it became; others count what isn't there."""
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, tone(16000, 1.0), 16000)
+    raw = path.read_bytes()
+    assert raw[36:40] == b"data" and len(raw) == 32044
+    path.write_bytes(raw[:40] + length.to_bytes(4, "little") + raw[44:])
+    assert read_speech(path).duration == 1.0
+
+
+def test_streamed_aiff_is_whole(tmp_path: Path) -> None:
+    """Sox writes the first length to a pipe, ffmpeg the second."""
+    path = tmp_path / "speech.aiff"
+    soundfile.write(path, tone(16000, 1.0), 16000)
+    raw = path.read_bytes()
+    place = raw.index(b"SSND") + 4
+    for length in (0x7F000008, 0):
+        path.write_bytes(raw[:place] + length.to_bytes(4, "big") + raw[place + 4 :])
+        assert read_speech(path).duration == 1.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(16000), 16000)
+    path = tmp_path / os.fsdecode(b"R\xe9plique.wav")
+    (tmp_path / "a.wav").rename(path)
+    assert read_speech(path).duration == sound_duration(path) == 1.0
 
 
 def test_sound_without_a_header(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from heads import add_object, evaluated, made_up_head
 from wav2sem_lipsync.operators import output
+from wav2sem_lipsync.operators.whole_file import is_whole
 
 import bake as program
 
@@ -68,8 +71,10 @@ def imported(path: Path) -> bpy.types.Object:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 30, 1.001
     match path.suffix:
-        case ".glb":
+        case ".glb":  # the importer, too, takes fps · base for the rate
+            bpy.context.scene.render.fps_base = 1 / 1.001
             bpy.ops.import_scene.gltf(filepath=str(path))
+            bpy.context.scene.render.fps_base = 1.001
         case ".fbx":
             bpy.ops.wm.fbx_import(filepath=str(path), anim_offset=0.0)
         case ".abc":
@@ -201,6 +206,94 @@ def test_what_cannot_be_written_leaves_what_was_there(
     with pytest.raises(output.OutputError, match="disk full"):
         output.write(path, head)
     assert path.read_text() == "yesterday's" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize(
+    ("suffix", "packed"), [(".blend", False), (".blend", True), (".usdc", True), (".usda", True), (".usd", True)]
+)
+def test_what_a_full_disk_cuts_short_is_noticed(
+    suffix: str, packed: bool, part: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blender says nothing when the end of a packed .blend or of a USD file is not written."""
+    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_file_compression", packed)
+    operator, write = output.FORMATS[suffix]
+
+    def cut(place: str, obj: bpy.types.Object) -> None:
+        write(place, obj)
+        os.truncate(place, int(part * Path(place).stat().st_size))
+
+    head, path = made_up_head(), tmp_path / f"head{suffix}"
+    output.write(path, head)
+    before = path.read_bytes()
+    assert before.startswith(b"BLENDER") == (suffix == ".blend" and not packed)
+    monkeypatch.setitem(output.FORMATS, suffix, (operator, cut))
+    with pytest.raises(output.OutputError, match=r"only a part of it was taken\); is the disk full"):
+        output.write(path, head)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_hole_in_a_packed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room that another program makes meanwhile lets the end be written, but not what lies before it."""
+    monkeypatch.setattr(bpy.context.preferences.filepaths, "use_file_compression", True)
+    output.write(tmp_path / "head.blend", made_up_head())
+    raw = (tmp_path / "head.blend").read_bytes()
+    (tmp_path / "head.blend").write_bytes(raw[:9000] + raw[13000:])
+    assert not is_whole(tmp_path / "head.blend")
+
+
+def test_alembic_looks_for_room_before_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writer would end Blender."""
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda place: usage(3_000_000))
+    head = made_up_head()
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = 11, 110
+    with pytest.raises(output.OutputError, match="100 frames of “Head” may take 12 MB, and the disk has 3 MB left"):
+        output.write(tmp_path / "head.abc", head)
+    bpy.context.scene.frame_end = 20
+    output.write(tmp_path / "head.abc", head)
+
+
+def test_the_reason_is_said_and_not_the_place_in_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Error: Python: Traceback …\n  File x\nOSError: [Errno 28] No space left on device\nLocation: output.py:63\n"
+
+    def full(place: str, obj: bpy.types.Object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setitem(output.FORMATS, ".glb", ("export_scene.gltf", full))
+    with pytest.raises(output.OutputError, match=r"cannot be written \(No space left on device\); is the disk full"):
+        output.write(tmp_path / "head.glb", made_up_head())
+
+
+def key_times(path: Path) -> list[tuple[float, float]]:
+    """First and last second of every input of the animations in a .glb, as it says and as it is."""
+    data = path.read_bytes()
+    assert int.from_bytes(data[8:12], "little") == len(data)
+    length = int.from_bytes(data[12:16], "little")
+    about, binary = json.loads(data[20 : 20 + length]), data[28 + length :]
+    found = []
+    for index in {sampler["input"] for animation in about["animations"] for sampler in animation["samplers"]}:
+        accessor = about["accessors"][index]
+        view = about["bufferViews"][accessor["bufferView"]]
+        times = np.frombuffer(binary, "<f4", accessor["count"], view.get("byteOffset", 0))
+        assert np.float32(accessor["min"][0]) == times.min() and np.float32(accessor["max"][0]) == times.max()
+        found.append((float(times[0]), float(times[-1])))
+    return found
+
+
+@pytest.mark.parametrize(("fps", "base"), [(24, 1.001), (30, 1.001), (25, 1.0), (60, 2.5)])
+def test_gltf_runs_at_the_scenes_speed(fps: int, base: float, tmp_path: Path) -> None:
+    scene = bpy.context.scene
+    scene.render.fps, scene.render.fps_base = fps, base
+    scene.frame_start, scene.frame_end = 1001, 1100
+    head = made_up_head()
+    head.location.x = 0.0
+    for frame in (1001, 1100):
+        head.location.x += 1.0
+        head.keyframe_insert("location", frame=frame)
+    output.write(tmp_path / "head.glb", head)
+    wanted = pytest.approx((1001 * base / fps, 1100 * base / fps), rel=1e-6)
+    assert key_times(tmp_path / "head.glb") == [wanted]
 
 
 def test_a_vertex_cache_goes_into_alembic_alone(head: bpy.types.Object, tmp_path: Path) -> None:

@@ -535,6 +535,15 @@ def test_facts_that_are_nonsense_are_refused(head: bpy.types.Object) -> None:
         assert "damaged" in refine.disabled_reason(head)
 
 
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"start_frame":' + "9" * 400 + ',"fps":24}', "9" * 5000, "null"])
+def test_facts_of_a_hostile_file_are_refused(head: bpy.types.Object, text: str) -> None:
+    action = refine.bakes_of(head)[0].action
+    action[ids.MARK] = text
+    assert isinstance(stored_result.description(action), dict)
+    with pytest.raises(LipSyncError, match="damaged"):
+        stored_result.facts(action)
+
+
 def test_the_puppets_spelling_is_remembered(settings: Any) -> None:
     """Keys with other spellings, and one for both sides."""
     obj = arkit_puppet(["JawOpen", "mouth_close", "mouthSmile"])
