@@ -32,8 +32,16 @@ def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes
         raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
         raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
+    try:
+        os.lstat(_beside(path))
+    except FileNotFoundError:
+        pass  # it may be made
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"“{path.name}” is no name that the disk takes, or too long a one; choose another."
+        ) from error
 
 
 def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:

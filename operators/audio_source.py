@@ -102,7 +102,13 @@ def from_file(path: str) -> AudioSource:
     """The sound file at `path`, which may be relative to the .blend (//)."""
     if not path.strip():
         raise AudioError("No speech is chosen; choose a sound file.")
-    return AudioSource((Recording(str(Path(bpy.path.abspath(path)).expanduser().absolute())),))
+    place = str(Path(bpy.path.abspath(path)).expanduser().absolute())
+    try:
+        place.encode()
+    except UnicodeEncodeError as error:  # a disk may hold such a name, and Blender's sequencer cannot
+        shown = place.encode("utf-8", "replace").decode()
+        raise AudioError(f"“{shown}” has characters that Blender cannot spell; rename it.") from error
+    return AudioSource((Recording(place),))
 
 
 def from_sound(sound: bpy.types.Sound | None) -> AudioSource:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.errors import ModelError, RuntimeMissing
-from inference.interchange import LIVE_LINK_COLUMNS, write_json, write_live_link_csv
+from inference.errors import ModelError, OutputError, RuntimeMissing
+from inference.interchange import LIVE_LINK_COLUMNS, check_place, write_json, write_live_link_csv
 from inference.motion import FaceMotion
 from inference.session import available_providers, runtime_clash
 
@@ -79,3 +79,10 @@ def test_onnxruntime_that_fails_to_load_is_one_sentence(tmp_path: Path, monkeypa
     monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
     with pytest.raises(RuntimeMissing, match="Visual C\\+\\+ Redistributable"):
         available_providers()
+
+
+@pytest.mark.parametrize("name", ["x" * 400 + ".csv", "nul\0.csv", "folder/face.csv", "face.txt"])
+def test_a_place_that_cannot_be_written_is_told_before_the_work(name: str, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="; choose "):
+        check_place(tmp_path / name, (".csv", ".json"))
+    check_place(tmp_path / "face.csv", (".csv", ".json"))

@@ -13,7 +13,16 @@ import pytest
 import soundfile
 from heads import _made_up, add_key, add_mesh, add_object, arkit_puppet, evaluated, fingerprint, made_up_head, rest
 from wav2sem_lipsync.inference import AudioError, ModelError
-from wav2sem_lipsync.operators import animation, copy_report, destinations, model_list, scene_task, shape_keys, sound
+from wav2sem_lipsync.operators import (
+    animation,
+    audio_source,
+    copy_report,
+    destinations,
+    model_list,
+    scene_task,
+    shape_keys,
+    sound,
+)
 
 
 def refused(pattern: str) -> str:
@@ -303,3 +312,8 @@ def test_model_errors_are_sentences_too(settings: Any, monkeypatch: pytest.Monke
     made_up_head()
     monkeypatch.setattr(shape_keys, "add_keys", fails)
     refused("tired")
+
+
+def test_a_sound_whose_name_is_no_text_is_told_and_not_baked() -> None:
+    with pytest.raises(AudioError, match="rename it"):
+        audio_source.from_file("/tmp/b\udcff.wav")
