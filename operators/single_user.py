@@ -40,13 +40,18 @@ def make(keys: bpy.types.Key, action: bpy.types.Action, slot: Any, undo: ExitSta
         return action
     copy = action.copy()
     undo.callback(bpy.data.actions.remove, copy)
+    undo.callback(_exchange_all, keys, copy, action)  # in strips of that time: these may be made anew meanwhile
     copy.use_fake_user = False
-    for holder in holders(data):
+    _exchange_all(keys, action, copy)
+    return copy
+
+
+def _exchange_all(keys: bpy.types.Key, action: bpy.types.Action, other: bpy.types.Action) -> None:
+    """Let `keys` play `other` wherever they play `action`, by slots of the same names."""
+    for holder in holders(keys.animation_data):
         if holder.action == action:
             used = holder.action_slot
-            undo.callback(exchange, holder, action, used)
-            exchange(holder, copy, None if used is None else copy.slots[used.identifier])
-    return copy
+            exchange(holder, other, None if used is None else other.slots.get(used.identifier))
 
 
 def _is_shared(keys: bpy.types.Key, action: bpy.types.Action, slot: Any) -> bool:
