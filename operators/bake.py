@@ -73,6 +73,10 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     scene = find_scene(task.scene)
     if scene is None:
         raise MeshError(f"The scene of “{obj.name}” was deleted while its speech was being analysed; generate again.")
+    if abs(scene.render.fps / scene.render.fps_base - task.fps) > 1e-6:
+        raise MeshError(
+            f"The frame rate of “{scene.name}” changed while the speech was being analysed; generate again."
+        )
     _check_keys(obj, task, result)
     first, last = result.curves.frame_range
     off = ""
@@ -80,7 +84,9 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         before = played_names(obj.data.shape_keys)
         pieces = sound.place(scene, task.source, result.pieces, undo)
         if result.baked.cache is None:
-            off = vertex_cache.switch_off(obj, first, last, undo)
+            sharing = [other for other in bpy.data.objects if other.data == obj.data]
+            found = [vertex_cache.switch_off(other, first, last, undo) for other in sharing]
+            off = next(filter(None, found), "")
             written = _animate(obj, task, result, pieces, undo)
             if face_properties.snapshot(obj, scene) != task.sliders:  # turned while the network ran
                 refine.refresh(obj, scene)

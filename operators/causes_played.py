@@ -21,12 +21,17 @@ def unassigned(face: Face) -> Iterator[Cause]:
     """The lip sync is in the file but has no place in the animation of the shape keys."""
     if face.keys is None or face.parts or face.cache is not None:
         return
+    data = face.keys.animation_data
+    meta = nla_strips.around(data) if data is not None else ""
+    if meta:
+        yield Cause("meta", meta, f"its strip lies in the meta strip “{meta}”, which nobody looks into; ungroup it")
+        return
     spare = spare_parts(face.keys)
     if not spare:
         clause = "there is no lip sync on it; click Generate Lip Sync"
         yield Cause("nothing", "", clause)
         return
-    part, data = spare[-1], face.keys.animation_data
+    part = spare[-1]
     if data is None or data.action is None:
         clause = f"its action “{part.action.name}” is not assigned; assign it"
         yield Cause("unassigned", part.action.name, clause, "Assign", partial(_assign, face.keys, part))

@@ -36,8 +36,12 @@ def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0
         own = [piece for piece in pieces if (piece.mark, piece.strip) == mark]
         distinct = list({(piece.first, piece.count): piece for piece in own}.values())
         piece = own[0]
-        candidates = (marked.get(piece.mark) if piece.mark else None) or [
-            strip for strip in sounds if strip.name == piece.strip and _name_of(strip) == piece.sound
+        # By name only where there are no ids to tell from: the same sound may be another line's, spoken elsewhere.
+        candidates = marked.get(piece.mark, []) if piece.mark else []
+        candidates = candidates or [
+            strip
+            for strip in (marked.get(None, []) if piece.mark else sounds)
+            if strip.name == piece.strip and _name_of(strip) == piece.sound
         ]
         for strip, stretches in _strips_of(piece, candidates, fps):
             _check(strip, own, stretches, fps)

@@ -11,7 +11,7 @@ from bpy.app.handlers import persistent
 
 from ..inference import LipSyncError
 from ..inference.hand_edits import KEYFRAME, count
-from . import animation, ids, keyframes, refine
+from . import animation, ids, keyframes, refine, single_user
 from .animation import Bake
 from .greyed import Greyed
 from .properties import job_state
@@ -62,7 +62,7 @@ def _no_bake_reason(context: bpy.types.Context) -> str:
         return "The head has no lip sync; generate one first."
     if not all(bake.action.is_editable for bake in bakes):
         return "The lip sync is linked from another file; click Refine Here in Refine to get your own copy."
-    return ""
+    return single_user.tweaked(bakes[0].keys) if bakes else ""
 
 
 class LIPSYNC_OT_drop_edits(Greyed, bpy.types.Operator):

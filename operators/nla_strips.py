@@ -57,13 +57,26 @@ def gave_way(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
 
 
 def is_held(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
-    """Whether bakes beneath `strip` hold all that it animates where it does not play; it need not, then."""
+    """Whether strips beneath `strip` hold all that it animates where it does not play; it need not, then.
+
+    Those may be bakes in meta strips, or in Actions of the user's: `strip` would silence them.
+    """
     held: set[str] = set()
     for track in itertools.takewhile(lambda track: strip not in track.strips[:], data.nla_tracks):
-        for other in bakes_in(track):
+        for other in track.strips if not track.mute else ():
             if other.extrapolation == "HOLD" and not other.mute:
                 held |= _paths(other)
     return bool(held) and _paths(strip) <= held
+
+
+def around(data: bpy.types.AnimData) -> str:
+    """Name of a meta strip in which a bake lies, "" for none: there it plays, but nothing can be done with it."""
+    metas = (strip for track in data.nla_tracks for strip in track.strips if strip.type == "META")
+    return next((str(meta.name) for meta in metas if _holds_bake(meta)), "")
+
+
+def _holds_bake(strip: bpy.types.NlaStrip) -> bool:
+    return (strip.action is not None and is_ours(strip.action)) or any(map(_holds_bake, strip.strips))
 
 
 def spoken(action: bpy.types.Action) -> tuple[float, float]:
@@ -126,22 +139,24 @@ def clear(data: bpy.types.AnimData, first: float, last: float, undo: ExitStack) 
 def follow(spans: Sequence[tuple[bpy.types.NlaStrip, tuple[float, float]]]) -> None:
     """Let strips that played all of their actions, each of these frames, play all of them again, as they are now.
 
-    What stays of an action keeps its place on the timeline. Blender pushes a strip away that another one grows into;
-    so those that move later do so from the last to the first, the others from the first to the last.
+    What stays of an action keeps its place on the timeline. Strips that were trimmed or cut in two stay as they are.
+    Blender pushes a strip away that another one grows into; so those that move later do so from the last to the first,
+    the others from the first to the last.
     """
-    spans = sorted(spans, key=lambda each: each[0].frame_start)
+    spans = sorted((each for each in spans if _plays_all(*each)), key=lambda each: each[0].frame_start)
     later = [each for each in spans if each[0].action.frame_range[0] > each[1][0]]
-    for strip, (first, last) in (*reversed(later), *(each for each in spans if each not in later)):
+    for strip, _ in (*reversed(later), *(each for each in spans if each not in later)):
         now = strip.action.frame_range
-        ends_with_it = abs(strip.action_frame_end - last) < 0.5
-        if ends_with_it:
-            strip.action_frame_end = min(now[1], strip.action_frame_end)
-        if abs(strip.action_frame_start - first) < 0.5 and now[0] != strip.action_frame_start:
+        strip.action_frame_end = min(now[1], strip.action_frame_end)
+        if now[0] != strip.action_frame_start:
             start = strip.frame_start + (now[0] - strip.action_frame_start) * strip.scale
             strip.action_frame_start = now[0]
             strip.frame_start = start
-        if ends_with_it:
-            strip.action_frame_end = now[1]
+        strip.action_frame_end = now[1]
+
+
+def _plays_all(strip: bpy.types.NlaStrip, span: tuple[float, float]) -> bool:
+    return abs(strip.action_frame_start - span[0]) < 0.5 and abs(strip.action_frame_end - span[1]) < 0.5
 
 
 def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> None:
@@ -273,9 +288,10 @@ def _in_use(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
 
 
 def _paths(strip: bpy.types.NlaStrip) -> set[str]:
-    """What `strip` animates."""
+    """What `strip` animates, itself or by the strips within it."""
     slot = strip.action_slot
-    return set(keyframes.curves_of(keyframes.bag_of(strip.action, slot) if slot else None))
+    inner = (path for each in strip.strips for path in _paths(each))
+    return {*keyframes.curves_of(keyframes.bag_of(strip.action, slot) if slot else None), *inner}
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:

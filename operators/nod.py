@@ -19,7 +19,7 @@ from ..inference import CurveSet, MeshError
 from ..inference.compact import pack
 from ..inference.curves import Keys
 from ..inference.hand_edits import Written, diff, merge, shifted, to_arrays
-from . import animation, id_bytes, ids, keyframes, target_mesh
+from . import animation, id_bytes, ids, keyframes, single_user, target_mesh
 from .animation import Move
 from .life_shaping import NOD_AXES
 
@@ -162,7 +162,7 @@ def _takes_objects(collection: bpy.types.Collection) -> bool:
 def _action(empty: bpy.types.Object, undo: ExitStack) -> bpy.types.Action:
     data = empty.animation_data
     if data is not None and data.action is not None:
-        return data.action
+        return single_user.make(empty, data.action, data.action_slot, undo)
     if data is None:
         undo.callback(empty.animation_data_clear)
         data = empty.animation_data_create()

@@ -21,6 +21,7 @@ from . import (
     ids,
     life_keys,
     life_shaping,
+    nla_strips,
     shape_keys,
     shaping,
     single_user,
@@ -49,15 +50,19 @@ def disabled_reason(obj: bpy.types.Object | None) -> str:
     bakes = bakes_of(obj)
     if not bakes and vertex_cache.find(obj) is not None:
         return f"“{obj.name}” plays a vertex cache, which has no shape keys to refine; bake ARKit keys for that."
+    data = obj.data.shape_keys and obj.data.shape_keys.animation_data if obj.type == "MESH" else None
+    meta = nla_strips.around(data) if data is not None and not bakes else ""
+    if meta:
+        return f"The lip sync of “{obj.name}” lies in the meta strip “{meta}”; ungroup that to refine it."
     if not bakes:
         return f"“{obj.name}” has no lip sync yet; generate one first."
     if not obj.is_editable:
         return f"“{obj.name}” is linked from another file; make it a library override first."
     if lies_elsewhere(obj):
         return f"The lip sync of “{obj.name}” is linked from another file; click Refine Here to get your own copy."
-    keyed = face_properties.keyed_in_strips(obj)
-    if keyed:
-        return keyed
+    hindered = face_properties.keyed_in_strips(obj) or single_user.tweaked(obj.data.shape_keys)
+    if hindered:
+        return hindered
     stored = [bake.action for bake in bakes if stored_result.is_stored(bake.action)]
     try:
         for action in stored:

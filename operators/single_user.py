@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Before a head's lip sync is changed, the head gets an Action of its own.
+"""Before a head's lip sync, or its nod, is changed, the head gets an Action of its own.
 
 Blender's Duplicate copies the assigned Action, but lets the NLA strips of both objects play the same ones, and so does
 a full copy of a scene; a script's copy shares all. Without this a slider of one head would move the other.
@@ -7,20 +7,29 @@ a full copy of a scene; a script's copy shares all. Without this a slider of one
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import bpy
 
+from ..inference import MeshError
+
 Holder = Any  # bpy.types.AnimData or bpy.types.NlaStrip
+Owner = Any  # bpy.types.Key or bpy.types.Object
 
 
 def holders(data: bpy.types.AnimData) -> Iterator[Holder]:
-    """Who may play an Action: the animation data itself, and every strip."""
+    """Who may play an Action: the animation data itself, and every strip, those in meta strips too."""
     yield data
     for track in data.nla_tracks:
-        yield from track.strips
+        yield from _with_inner(track.strips)
+
+
+def _with_inner(strips: Iterable[bpy.types.NlaStrip]) -> Iterator[bpy.types.NlaStrip]:
+    for strip in strips:
+        yield strip
+        yield from _with_inner(strip.strips)
 
 
 def exchange(holder: Holder, action: bpy.types.Action | None, slot: Any | None) -> None:
@@ -30,38 +39,50 @@ def exchange(holder: Holder, action: bpy.types.Action | None, slot: Any | None) 
         holder.action_slot = slot
 
 
-def make(keys: bpy.types.Key, action: bpy.types.Action, slot: Any, undo: ExitStack) -> bpy.types.Action:
-    """`action`, or a copy that `keys` play instead where other shape keys play its `slot` too.
+def make(owner: Owner, action: bpy.types.Action, slot: Any, undo: ExitStack) -> bpy.types.Action:
+    """`action`, or a copy that `owner` plays instead where others play its `slot` too.
 
-    `undo` learns how to take that back. While a strip is tweaked, nothing can be given another Action: then they share.
+    `undo` learns how to take that back. Raises MeshError while a strip is tweaked: nothing takes another Action then.
     """
-    data = keys.animation_data
-    if data.use_tweak_mode or not _is_shared(keys, action, slot):
+    if not _is_shared(owner, action, slot):
         return action
+    if owner.animation_data.use_tweak_mode:
+        raise MeshError(tweaked(owner))
     copy = action.copy()
     undo.callback(bpy.data.actions.remove, copy)
-    undo.callback(_exchange_all, keys, copy, action)  # in strips of that time: these may be made anew meanwhile
+    undo.callback(_exchange_all, owner, copy, action)  # in strips of that time: these may be made anew meanwhile
     copy.use_fake_user = False
-    _exchange_all(keys, action, copy)
+    _exchange_all(owner, action, copy)
     return copy
 
 
-def _exchange_all(keys: bpy.types.Key, action: bpy.types.Action, other: bpy.types.Action) -> None:
-    """Let `keys` play `other` wherever they play `action`, by slots of the same names."""
-    for holder in holders(keys.animation_data):
+def tweaked(owner: Owner) -> str:
+    """One sentence when `owner` is in tweak mode and plays what others play too; "" when it is not so."""
+    data = owner.animation_data
+    if data is None or not data.use_tweak_mode:
+        return ""
+    shared = any(
+        holder.action is not None and _is_shared(owner, holder.action, holder.action_slot) for holder in holders(data)
+    )
+    return "An animation strip that another head plays too is being tweaked; leave tweak mode first." if shared else ""
+
+
+def _exchange_all(owner: Owner, action: bpy.types.Action, other: bpy.types.Action) -> None:
+    """Let `owner` play `other` wherever it plays `action`, by slots of the same names."""
+    for holder in holders(owner.animation_data):
         if holder.action == action:
             used = holder.action_slot
             exchange(holder, other, None if used is None else other.slots.get(used.identifier))
 
 
-def _is_shared(keys: bpy.types.Key, action: bpy.types.Action, slot: Any) -> bool:
-    uses = sum(holder.action == action for holder in holders(keys.animation_data))
+def _is_shared(owner: Owner, action: bpy.types.Action, slot: Any) -> bool:
+    uses = sum(holder.action == action for holder in holders(owner.animation_data))
     if action.users - action.use_fake_user <= uses:  # quick: asked while a slider is dragged
         return False
     users = bpy.data.user_map(subset={action})[action]
     return any(
         holder.action == action and holder.action_slot == slot
         for user in users
-        if isinstance(user, bpy.types.Key) and user != keys and user.animation_data is not None
+        if user != owner and getattr(user, "animation_data", None) is not None
         for holder in holders(user.animation_data)
     )

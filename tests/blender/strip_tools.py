@@ -34,6 +34,20 @@ def drag(strip: Any, frame: int) -> None:
     setattr(strip, "content_start" if hasattr(strip, "content_start") else "frame_start", frame)
 
 
+def in_meta(head: bpy.types.Object) -> None:
+    """Put the head's only strip into a meta strip, as the animator does."""
+    window = bpy.context.window_manager.windows[0]
+    area = window.screen.areas[0]
+    area.type = "NLA_EDITOR"
+    for keys in bpy.data.shape_keys:
+        for track in keys.animation_data.nla_tracks if keys.animation_data else ():
+            for strip in track.strips:
+                strip.select = keys == head.data.shape_keys
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        assert bpy.ops.nla.meta_add() == {"FINISHED"}
+
+
 @contextmanager
 def sequencer(strip: Any) -> Iterator[None]:
     """A window with a sequencer in which `strip` alone is selected; after `read_homefile` without `use_empty`."""

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from edit_tools import NAMES, curves_of, generate, values_at
 from heads import arkit_puppet
-from strip_tools import add_strip, drag
-from wav2sem_lipsync.operators import causes_played, ids
+from strip_tools import add_strip, drag, in_meta
+from wav2sem_lipsync.operators import causes_played, ids, refine, retime
 from wav2sem_lipsync.operators.causes import Face
 from wav2sem_lipsync.operators.playing import parts_of
 
@@ -234,3 +234,69 @@ def test_a_strip_that_holds_over_other_lines_is_named_and_mended(
     assert cause.mend is not None
     cause.mend()
     heard(head, spoken, 1, 200)
+
+
+def test_a_line_in_the_users_own_action_is_heard_beside_the_next(
+    settings: Any, head: bpy.types.Object, spoken: np.ndarray
+) -> None:
+    key = head.shape_key_add(name="Mine", from_mix=False)
+    key.value = 0.0
+    key.keyframe_insert("value", frame=1)
+    settings.destination = "SLOT"
+    generate()
+    data = head.data.shape_keys.animation_data
+    data.nla_tracks.new().strips.new("pushed", 1, data.action).action_slot = data.action_slot
+    data.action = None
+    settings.destination, settings.start_frame = "NLA", 200
+    generate()
+    heard(head, spoken, 1, 200)
+
+
+def test_a_line_that_was_cut_in_two_comes_back_from_an_offset(
+    settings: Any, head: bpy.types.Object, spoken: np.ndarray
+) -> None:
+    settings.destination = "NLA"
+    generate()
+    data = head.data.shape_keys.animation_data
+    (strip,) = data.nla_tracks[0].strips
+    last = strip.frame_end
+    strip.action_frame_end = strip.frame_end = 40
+    second = data.nla_tracks[0].strips.new("second", 40, strip.action)
+    second.action_slot = strip.action_slot
+    second.action_frame_start, second.frame_start = 40, 40
+    second.action_frame_end = second.frame_end = last
+    heard(head, spoken, 1)
+    face = getattr(head, ids.FACE)
+    face.offset = 3
+    np.testing.assert_allclose(jaw(head, 4)[: LINE - 8], spoken[: LINE - 8], atol=1e-4)
+    face.offset = 0
+    heard(head, spoken, 1)
+
+
+def test_the_sound_of_another_line_is_not_followed(settings: Any, head: bpy.types.Object, spoken: np.ndarray) -> None:
+    settings.destination = "NLA"
+    scene = bpy.context.scene
+    generate()
+    first = [strip for strip in scene.sequence_editor.strips_all if strip.get(ids.PIECE)]
+    for strip in list(scene.sequence_editor.strips_all):
+        scene.sequence_editor.strips.remove(strip)
+    assert first
+    settings.start_frame = 300
+    generate()
+    assert not bpy.ops.wav2sem.retime.poll()
+    assert "is gone from the sequencer" in retime.disabled_reason(bpy.context)
+    heard(head, spoken, 1, 300)
+
+
+def test_a_line_in_a_meta_strip_is_heard_beside_the_next_and_told(
+    settings: Any, head: bpy.types.Object, spoken: np.ndarray
+) -> None:
+    settings.destination = "NLA"
+    generate()
+    in_meta(head)
+    heard(head, spoken, 1)
+    assert "lies in the meta strip" in refine.disabled_reason(head)
+    settings.start_frame = 200
+    generate()
+    heard(head, spoken, 1, 200)
+    assert refine.disabled_reason(head) == ""

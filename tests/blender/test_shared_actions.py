@@ -11,9 +11,9 @@ import bpy
 import numpy as np
 import pytest
 from edit_tools import NAMES, curves_of, generate, values_at
-from heads import arkit_puppet, fingerprint
-from strip_tools import add_strip, drag
-from wav2sem_lipsync.operators import animation
+from heads import arkit_puppet, fingerprint, made_up_head
+from strip_tools import add_strip, drag, in_meta
+from wav2sem_lipsync.operators import animation, ids, refine, vertex_cache
 from wav2sem_lipsync.operators.face_properties import face_of
 from wav2sem_lipsync.operators.properties import job_state
 
@@ -129,3 +129,75 @@ def test_what_was_shared_is_shared_again_when_something_goes_wrong(head: bpy.typ
     with ExitStack() as undo:
         assert animation.own(bake, undo).action != bake.action
     assert fingerprint() == before
+
+
+def tweak(head: bpy.types.Object) -> None:
+    data = head.data.shape_keys.animation_data
+    data.nla_tracks.active, data.nla_tracks[0].strips[0].select = data.nla_tracks[0], True
+    data.use_tweak_mode = True
+
+
+def test_in_tweak_mode_nothing_is_done_to_the_other(settings: Any, strip: Any) -> None:
+    settings.destination = "NLA"
+    head = arkit_puppet(NAMES)
+    generate()
+    edit(head)
+    twin, before = copy_of(head), jaw(head)
+    select(twin)
+    tweak(twin)
+    face_of(twin).strength = 0.3
+    told = "is being tweaked; leave tweak mode first."
+    assert refine.disabled_reason(twin).endswith(told)
+    for button in (bpy.ops.wav2sem.drop_edits, bpy.ops.wav2sem.merge_edits, bpy.ops.wav2sem.refine_reset):
+        assert not button.poll()
+    np.testing.assert_array_equal(jaw(head), before)
+    twin.data.shape_keys.animation_data.use_tweak_mode = False
+    assert refine.disabled_reason(twin) == ""
+
+
+def test_a_nod_that_two_heads_play_is_the_others_too(settings: Any, strip: Any) -> None:
+    head = arkit_puppet(NAMES)
+    generate()
+    face_of(head).life.nod = 1.0
+    empty = face_of(head).life.nod_object
+
+    def nods(of: bpy.types.Object) -> np.ndarray:
+        found = []
+        for frame in FRAMES:
+            bpy.context.scene.frame_set(int(frame))
+            found.append(tuple(of.rotation_euler))
+        return np.array(found)
+
+    before = nods(empty)
+    twin, other = copy_of(head), empty.copy()
+    bpy.context.scene.collection.objects.link(other)
+    other[ids.NOD] = twin
+    face_of(twin).life.nod_object = other
+    face_of(twin).life.nod = 0.2
+    np.testing.assert_array_equal(nods(empty), before)
+    np.testing.assert_allclose(nods(other), 0.2 * before, atol=2e-3)
+
+
+def test_the_cache_of_an_object_with_the_same_mesh_rests_too(settings: Any, strip: Any, tmp_path: Path) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    head = made_up_head()
+    twin = copy_of(head, own_keys=False)
+    for obj in (head, twin):
+        select(obj)
+        settings.mode = "CACHE"
+        generate()
+    settings.mode = "ARKIT"
+    generate()
+    assert not any(vertex_cache.find(obj).show_viewport for obj in (head, twin))
+
+
+def test_a_line_in_a_meta_strip_is_the_others_too(settings: Any, strip: Any) -> None:
+    settings.destination = "NLA"
+    head = arkit_puppet(NAMES)
+    generate()
+    twin, before = copy_of(head), jaw(head)
+    in_meta(head)
+    select(twin)
+    face_of(twin).strength = 0.2
+    np.testing.assert_array_equal(jaw(head), before)
+    assert jaw(twin).max() < 0.3 * before.max()
