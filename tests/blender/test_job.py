@@ -12,8 +12,8 @@ from typing import Any
 import bpy
 import pytest
 from heads import evaluated, fingerprint, made_up_head, rest
-from wav2sem_lipsync.inference import AudioError, Cancelled
-from wav2sem_lipsync.operators import run
+from wav2sem_lipsync.inference import AudioError, Cancelled, MeshError
+from wav2sem_lipsync.operators import bake, run
 from wav2sem_lipsync.operators.generate_lipsync import LIPSYNC_OT_generate
 from wav2sem_lipsync.operators.job import Job
 from wav2sem_lipsync.operators.readiness import disabled_reason
@@ -274,4 +274,15 @@ def test_a_cancel_that_comes_after_the_network_still_changes_nothing(settings: A
     wait_for_the_worker(button)
     button.modal(bpy.context, ESC)
     assert button.until_done() == {"CANCELLED"}
+    assert fingerprint() == before
+
+
+def test_a_frame_rate_that_changed_meanwhile_is_told_and_nothing_written(settings: Any) -> None:
+    made_up_head()
+    task = task_from_settings(bpy.context)
+    result = task.compute(lambda *_: None, lambda: False)
+    bpy.context.scene.render.fps = 60
+    before = fingerprint()
+    with pytest.raises(MeshError, match="The frame rate of “Scene” changed"):
+        bake.write(task, result)
     assert fingerprint() == before
