@@ -21,8 +21,7 @@ def unassigned(face: Face) -> Iterator[Cause]:
     """The lip sync is in the file but has no place in the animation of the shape keys."""
     if face.keys is None or face.parts or face.cache is not None:
         return
-    data = face.keys.animation_data
-    meta = nla_strips.around(data) if data is not None else ""
+    data, meta = face.keys.animation_data, nla_strips.around(face.keys)
     if meta:
         yield Cause("meta", meta, f"its strip lies in the meta strip “{meta}”, which nobody looks into; ungroup it")
         return

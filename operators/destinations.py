@@ -193,10 +193,10 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     """Put `curves` into the slot of the assigned Action; shape keys that the user animates there stay his."""
     data = keys.animation_data
     action = data.action
-    if data.action_slot is not None and action.is_editable:
-        action = single_user.make(keys, action, data.action_slot, undo)
     if not action.is_editable:
         raise LipSyncError(f"The action “{action.name}” is linked from another file; make it local first.")
+    if data.action_slot is not None:
+        action = single_user.make(keys, action, data.action_slot, undo)
     if data.action_slot is None:
         fitting = list(data.action_suitable_slots)
         slot = fitting[0] if fitting else action.slots.new(id_type="KEY", name=keys.user.name)

@@ -16,7 +16,7 @@ from bpy.app.handlers import persistent
 from bpy.props import CollectionProperty, FloatProperty, IntProperty, PointerProperty
 
 from ..inference import MeshError
-from . import ids, life_keys, life_properties
+from . import ids, keyframes, life_keys, life_properties
 from .animated import Animated, Setting
 from .face_changes import OVERRIDABLE, changed
 from .face_changes import on_change as on_change
@@ -141,13 +141,9 @@ def _curve(holder: bpy.types.AnimData | bpy.types.NlaStrip, path: str) -> bpy.ty
     """The F-curve on `path` in the slot that `holder` plays, if it does something."""
     if holder.action is None or holder.action_slot is None:
         return None
-    for layer in holder.action.layers:
-        for strip in layer.strips:
-            bag = strip.channelbag(holder.action_slot)
-            curve = bag.fcurves.find(path) if bag else None
-            if curve is not None and not curve.mute and not curve.is_empty:
-                return curve
-    return None
+    bag = keyframes.bag_of(holder.action, holder.action_slot)
+    curve = bag.fcurves.find(path) if bag else None
+    return None if curve is None or curve.mute or curve.is_empty else curve
 
 
 CLASSES = (LipSyncMute, LipSyncLife, LipSyncFace)

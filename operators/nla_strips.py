@@ -11,7 +11,7 @@ tracks lie above the library's, and strips of the library's give way by being mu
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,14 +69,21 @@ def is_held(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
     return bool(held) and _paths(strip) <= held
 
 
-def around(data: bpy.types.AnimData) -> str:
+def around(keys: bpy.types.Key | None) -> str:
     """Name of a meta strip in which a bake lies, "" for none: there it plays, but nothing can be done with it."""
-    metas = (strip for track in data.nla_tracks for strip in track.strips if strip.type == "META")
-    return next((str(meta.name) for meta in metas if _holds_bake(meta)), "")
+    data = keys.animation_data if keys else None
+    for track in data.nla_tracks if data else ():
+        for meta in track.strips:
+            if any(inner.action is not None and is_ours(inner.action) for inner in with_inner(meta.strips)):
+                return str(meta.name)
+    return ""
 
 
-def _holds_bake(strip: bpy.types.NlaStrip) -> bool:
-    return (strip.action is not None and is_ours(strip.action)) or any(map(_holds_bake, strip.strips))
+def with_inner(strips: Iterable[bpy.types.NlaStrip]) -> Iterator[bpy.types.NlaStrip]:
+    """`strips`, and those that the meta strips among them hold."""
+    for strip in strips:
+        yield strip
+        yield from with_inner(strip.strips)
 
 
 def spoken(action: bpy.types.Action) -> tuple[float, float]:
@@ -289,9 +296,8 @@ def _in_use(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
 
 def _paths(strip: bpy.types.NlaStrip) -> set[str]:
     """What `strip` animates, itself or by the strips within it."""
-    slot = strip.action_slot
-    inner = (path for each in strip.strips for path in _paths(each))
-    return {*keyframes.curves_of(keyframes.bag_of(strip.action, slot) if slot else None), *inner}
+    playing = [each for each in with_inner([strip]) if each.action_slot]
+    return {path for each in playing for path in keyframes.curves_of(keyframes.bag_of(each.action, each.action_slot))}
 
 
 def _all_ours(track: bpy.types.NlaTrack) -> bool:

@@ -50,11 +50,10 @@ def disabled_reason(obj: bpy.types.Object | None) -> str:
     bakes = bakes_of(obj)
     if not bakes and vertex_cache.find(obj) is not None:
         return f"“{obj.name}” plays a vertex cache, which has no shape keys to refine; bake ARKit keys for that."
-    data = obj.data.shape_keys and obj.data.shape_keys.animation_data if obj.type == "MESH" else None
-    meta = nla_strips.around(data) if data is not None and not bakes else ""
-    if meta:
-        return f"The lip sync of “{obj.name}” lies in the meta strip “{meta}”; ungroup that to refine it."
     if not bakes:
+        meta = nla_strips.around(obj.data.shape_keys if obj.type == "MESH" else None)
+        if meta:
+            return f"The lip sync of “{obj.name}” lies in the meta strip “{meta}”; ungroup that to refine it."
         return f"“{obj.name}” has no lip sync yet; generate one first."
     if not obj.is_editable:
         return f"“{obj.name}” is linked from another file; make it a library override first."
@@ -133,15 +132,10 @@ def localise(obj: bpy.types.Object) -> None:
     """
     if not obj.data.shape_keys.is_editable:
         override_mesh(obj)
-    data = obj.data.shape_keys.animation_data
-    copies: dict[bpy.types.Action, bpy.types.Action] = {}
-    for holder in single_user.holders(data):
-        action, slot = holder.action, holder.action_slot
-        if action is None or ids.MARK not in action or action.is_editable:
-            continue
-        if action not in copies:
-            copies[action] = action.copy()
-        single_user.exchange(holder, copies[action], None if slot is None else copies[action].slots[slot.identifier])
+    keys = obj.data.shape_keys
+    for action in dict.fromkeys(holder.action for holder in single_user.holders(keys.animation_data)):
+        if action is not None and ids.MARK in action and not action.is_editable:
+            single_user.exchange_all(keys, action, action.copy())
 
 
 def override_mesh(obj: bpy.types.Object) -> None:

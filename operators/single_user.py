@@ -7,29 +7,26 @@ a full copy of a scene; a script's copy shares all. Without this a slider of one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import bpy
 
 from ..inference import MeshError
+from .nla_strips import with_inner
 
 Holder = Any  # bpy.types.AnimData or bpy.types.NlaStrip
 Owner = Any  # bpy.types.Key or bpy.types.Object
+
+_TWEAKED = "An animation strip that another head plays too is being tweaked; leave tweak mode first."
 
 
 def holders(data: bpy.types.AnimData) -> Iterator[Holder]:
     """Who may play an Action: the animation data itself, and every strip, those in meta strips too."""
     yield data
     for track in data.nla_tracks:
-        yield from _with_inner(track.strips)
-
-
-def _with_inner(strips: Iterable[bpy.types.NlaStrip]) -> Iterator[bpy.types.NlaStrip]:
-    for strip in strips:
-        yield strip
-        yield from _with_inner(strip.strips)
+        yield from with_inner(track.strips)
 
 
 def exchange(holder: Holder, action: bpy.types.Action | None, slot: Any | None) -> None:
@@ -47,12 +44,12 @@ def make(owner: Owner, action: bpy.types.Action, slot: Any, undo: ExitStack) -> 
     if not _is_shared(owner, action, slot):
         return action
     if owner.animation_data.use_tweak_mode:
-        raise MeshError(tweaked(owner))
+        raise MeshError(_TWEAKED)
     copy = action.copy()
     undo.callback(bpy.data.actions.remove, copy)
-    undo.callback(_exchange_all, owner, copy, action)  # in strips of that time: these may be made anew meanwhile
+    undo.callback(exchange_all, owner, copy, action)  # in strips of that time: these may be made anew meanwhile
     copy.use_fake_user = False
-    _exchange_all(owner, action, copy)
+    exchange_all(owner, action, copy)
     return copy
 
 
@@ -64,10 +61,10 @@ def tweaked(owner: Owner) -> str:
     shared = any(
         holder.action is not None and _is_shared(owner, holder.action, holder.action_slot) for holder in holders(data)
     )
-    return "An animation strip that another head plays too is being tweaked; leave tweak mode first." if shared else ""
+    return _TWEAKED if shared else ""
 
 
-def _exchange_all(owner: Owner, action: bpy.types.Action, other: bpy.types.Action) -> None:
+def exchange_all(owner: Owner, action: bpy.types.Action, other: bpy.types.Action) -> None:
     """Let `owner` play `other` wherever it plays `action`, by slots of the same names."""
     for holder in holders(owner.animation_data):
         if holder.action == action:

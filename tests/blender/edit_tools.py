@@ -32,6 +32,12 @@ def evaluated_at(obj: bpy.types.Object, frames: np.ndarray = FRAMES) -> dict[str
     return {name: np.array([fcurve.evaluate(f) for f in frames]) for name, fcurve in curves_of(obj).items()}
 
 
+def edit_jaw(obj: bpy.types.Object) -> None:
+    """Key the jaw by hand at frame 21, to 0.93."""
+    point = next(point for point in curves_of(obj)["jawOpen"].keyframe_points if round(point.co.x) == 21)
+    point.co.y, point.type = 0.93, "KEYFRAME"
+
+
 def strength(obj: bpy.types.Object, value: float) -> None:
     getattr(obj, ids.FACE).strength = value
 

@@ -34,6 +34,12 @@ def drag(strip: Any, frame: int) -> None:
     setattr(strip, "content_start" if hasattr(strip, "content_start") else "frame_start", frame)
 
 
+def push_down(data: bpy.types.AnimData) -> None:
+    """As Blender's Push Down Action does: what is assigned becomes a strip on top."""
+    data.nla_tracks.new().strips.new("pushed", 1, data.action).action_slot = data.action_slot
+    data.action = None
+
+
 def in_meta(head: bpy.types.Object) -> None:
     """Put the head's only strip into a meta strip, as the animator does."""
     window = bpy.context.window_manager.windows[0]

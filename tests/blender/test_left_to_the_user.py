@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from edit_tools import NAMES, generate, values_at
 from heads import arkit_puppet
+from strip_tools import push_down
 from wav2sem_lipsync.inference import MeshError
 from wav2sem_lipsync.operators import face_properties, refine
 from wav2sem_lipsync.operators.face_properties import face_of
@@ -64,9 +65,7 @@ def pushed(settings: Any) -> bpy.types.Object:
         face.strength = value
         face.keyframe_insert("strength", frame=frame)
     refine.refresh(head, bpy.context.scene)
-    data = head.animation_data
-    data.nla_tracks.new().strips.new("pushed", 1, data.action).action_slot = data.action_slot
-    data.action = None
+    push_down(head.animation_data)
     return head
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from edit_tools import NAMES, curves_of, generate, values_at
+from edit_tools import NAMES, curves_of, edit_jaw, generate, values_at
 from heads import arkit_puppet
-from strip_tools import add_strip, drag, in_meta
+from strip_tools import add_strip, drag, in_meta, push_down
 from wav2sem_lipsync.operators import causes_played, ids, refine, retime
 from wav2sem_lipsync.operators.causes import Face
 from wav2sem_lipsync.operators.playing import parts_of
@@ -183,9 +183,8 @@ def test_a_line_in_a_track_of_another_name_is_heard_beside_the_next(
     data = head.data.shape_keys.animation_data
     if by == "renaming":
         data.nla_tracks[0].name = "Dialogue"
-    else:  # as Blender's Push Down Action does
-        data.nla_tracks.new().strips.new("pushed", 1, data.action).action_slot = data.action_slot
-        data.action = None
+    else:
+        push_down(data)
     settings.start_frame = 200
     for destination in ("ACTION", "NLA"):
         settings.destination = destination
@@ -199,8 +198,7 @@ def test_hand_edits_survive_in_a_track_of_another_name(
     settings.destination = "NLA"
     generate()
     head.data.shape_keys.animation_data.nla_tracks[0].name = "Dialogue"
-    point = next(p for p in curves_of(head)["jawOpen"].keyframe_points if round(p.co.x) == 21)
-    point.co.y, point.type = 0.93, "KEYFRAME"
+    edit_jaw(head)
     generate()
     assert values_at(head, "jawOpen", np.array([21.0])) == pytest.approx(0.93, abs=1e-4)
     assert [track.name for track in head.data.shape_keys.animation_data.nla_tracks] == ["Dialogue"]
@@ -244,9 +242,7 @@ def test_a_line_in_the_users_own_action_is_heard_beside_the_next(
     key.keyframe_insert("value", frame=1)
     settings.destination = "SLOT"
     generate()
-    data = head.data.shape_keys.animation_data
-    data.nla_tracks.new().strips.new("pushed", 1, data.action).action_slot = data.action_slot
-    data.action = None
+    push_down(head.data.shape_keys.animation_data)
     settings.destination, settings.start_frame = "NLA", 200
     generate()
     heard(head, spoken, 1, 200)

@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from edit_tools import NAMES, curves_of, generate, values_at
+from edit_tools import NAMES, edit_jaw, generate, values_at
 from heads import arkit_puppet, fingerprint, made_up_head
 from strip_tools import add_strip, drag, in_meta
 from wav2sem_lipsync.operators import animation, ids, refine, vertex_cache
@@ -55,12 +55,6 @@ def head(settings: Any, strip: Any, request: pytest.FixtureRequest) -> bpy.types
     return found
 
 
-def edit(head: bpy.types.Object) -> None:
-    """Key the jaw by hand at frame 21."""
-    point = next(p for p in curves_of(head)["jawOpen"].keyframe_points if round(p.co.x) == 21)
-    point.co.y, point.type = 0.93, "KEYFRAME"
-
-
 def test_a_slider_of_a_duplicate_leaves_the_original(head: bpy.types.Object) -> None:
     select(head)
     bpy.ops.object.duplicate()
@@ -76,7 +70,7 @@ def test_a_slider_of_a_duplicate_leaves_the_original(head: bpy.types.Object) -> 
 
 @pytest.mark.parametrize("own_keys", [True, False])
 def test_hand_edits_of_heads_that_share_an_action_move_once(head: bpy.types.Object, strip: Any, own_keys: bool) -> None:
-    edit(head)
+    edit_jaw(head)
     twin, before = copy_of(head, own_keys=own_keys), jaw(head)
     select(head, twin)
     drag(strip, 31)
@@ -113,7 +107,7 @@ def test_a_copy_that_speaks_into_its_slot_leaves_the_original(settings: Any, str
 
 @pytest.mark.parametrize("drop", [bpy.ops.wav2sem.drop_edits, bpy.ops.wav2sem.merge_edits])
 def test_what_is_done_to_the_edits_of_one_is_not_done_to_the_other(head: bpy.types.Object, drop: Any) -> None:
-    edit(head)
+    edit_jaw(head)
     twin, before = copy_of(head), jaw(head)
     select(twin)
     assert drop() == {"FINISHED"}
@@ -141,7 +135,7 @@ def test_in_tweak_mode_nothing_is_done_to_the_other(settings: Any, strip: Any) -
     settings.destination = "NLA"
     head = arkit_puppet(NAMES)
     generate()
-    edit(head)
+    edit_jaw(head)
     twin, before = copy_of(head), jaw(head)
     select(twin)
     tweak(twin)
