@@ -42,7 +42,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_spee
 # The rules press lips by .12 in a closure (targets/face.py); a network in doubt does a part of it. The thresholds
 # (training/calibration.py) were chosen on held-out speech: lower shuts lips that should be open, higher leaves closures
 # open.
-RELEASED = Calibration()
+USUAL = Calibration()  # of packages that are not calibrated
 CLOSURE = {
     "signal": ["mouthPressLeft", "mouthPressRight"],
     "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
@@ -123,7 +123,7 @@ def export_package(
     version: str,
     half: bool = True,
     advance: int = 0,
-    calibration: Calibration = RELEASED,
+    calibration: Calibration = USUAL,
 ) -> None:
     """Write model.json, the graphs and decoder.npz into `folder`. The networks are changed (weight norm is folded)."""
     folder.mkdir(parents=True, exist_ok=True)
