@@ -22,11 +22,13 @@ LONGEST = 4 * 3600.0  # seconds: 0.9 GB of samples
 READABLE_RATES = (1_000, 768_000)  # Hz
 _BLOCK = 1 << 16  # sample frames
 _MP3_LACKS = 2 * 1152  # sample frames, two of MP3's own: a header may promise a little more than the file holds
+_BREAKS_OFF = "“{}” breaks off after {:.1f} s; export the speech again."
 _LARGEST = 1e30  # sample: larger ones overflow where they are resampled
 _CANCELLED = 0.01  # of the loudest channel's power
 _UNKNOWN = (1 << 63) - 1  # frames that libsndfile reports where a header leaves the number open, as streamed FLAC may
 # What libsndfile notes where fewer bytes lie in a WAV, AIFF, AU, SVX, W64 or RF64 than its header says: it reads these.
 _CUT_SHORT = re.compile(r"^ *(?:data|SSND|Data Size|BODY|riff|Riff size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_OGG_PAGE = 27 + 255 + 255 * 255  # bytes: the longest page of an Ogg file
 _LACKS = 128  # bytes: some programs count pad bytes, or the header itself
 # Lengths that programs write which stream, and cannot go back to the header when they know it.
 _STREAMED = (range(0x7F00_0000, 0x8000_1000), range(0xFFFF_FF00, 1 << 64))
@@ -71,6 +73,8 @@ def read_speech(path: str | Path, start: float = 0.0, content: bytes | None = No
     path = Path(path)
     with _opened(path, content) as file:
         samples = _read_blocks(file, path.name)
+        if file.format == "OGG" and _ends_within_page(_tail(path, content, _OGG_PAGE)):
+            raise AudioError(_BREAKS_OFF.format(path.name, len(samples) / SAMPLE_RATE))
     return Speech(_checked(samples, path.name), start)
 
 
@@ -141,7 +145,7 @@ def _read_blocks(file: Any, name: str, channel: int | None = None) -> np.ndarray
         pieces.append(resampler.resample_chunk(mono) if resampler else mono)
     lacking = declared - count > (max(0.01 * declared, _MP3_LACKS) if file.format == "MP3" else 0)
     if lacking or _cut_short(file.extra_info):
-        raise AudioError(f"“{name}” breaks off after {count / rate:.1f} s; export the speech again.")
+        raise AudioError(_BREAKS_OFF.format(name, count / rate))
     if channel is None and mixed_power < _CANCELLED * power.max():
         file.seek(0)
         return _read_blocks(file, name, int(power.argmax()))
@@ -154,6 +158,28 @@ def _cut_short(notes: str) -> bool:
     """Whether the file ends before the sound does, by what libsndfile noted about its header."""
     lengths = (map(int, found) for found in _CUT_SHORT.findall(notes))
     return any(said - there > _LACKS and not any(said in streamed for streamed in _STREAMED) for said, there in lengths)
+
+
+def _tail(path: Path, content: bytes | None, count: int) -> bytes:
+    """The last `count` bytes of a file, or of its `content`."""
+    if content is not None:
+        return content[-count:]
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - count))
+        return file.read()
+
+
+def _ends_within_page(tail: bytes) -> bool:
+    """Whether an Ogg file ends before its last page does (RFC 3533, section 6), which libsndfile leaves out unsaid.
+
+    A file without a page that calls itself the last is whole: recordings of a stream end so.
+    """
+    begins = tail.rfind(b"OggS")
+    header = tail[begins : begins + 27]
+    if begins < 0 or len(header) < 27:
+        return begins >= 0
+    table = tail[begins + 27 :][: header[26]]
+    return len(table) < header[26] or len(tail) < begins + 27 + len(table) + sum(table)
 
 
 def _checked(samples: np.ndarray, name: str) -> np.ndarray:

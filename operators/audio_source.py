@@ -15,6 +15,7 @@ from ..inference import AudioError, Speech, read_speech
 from ..inference.pieces import Stretch
 from ..inference.speech import SAMPLE_RATE, sound_duration
 from ..inference.takes import Take
+from .frames import frame_rate
 from .strip_times import heard_of, span_of
 
 
@@ -181,7 +182,7 @@ def _sounds_in(strip: Any) -> list[Any]:
 def from_settings(settings: Any, scene: bpy.types.Scene) -> AudioSource:
     """The source that the user chose; raises AudioError when there is none."""
     if settings.source == "STRIP":
-        return from_strips(find_strips(scene, settings.strip), scene.render.fps / scene.render.fps_base)
+        return from_strips(find_strips(scene, settings.strip), frame_rate(scene))
     if settings.source == "SOUND":
         return from_sound(settings.sound)
     return from_file(settings.audio_path)

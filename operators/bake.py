@@ -31,6 +31,7 @@ from . import (
     vertex_cache,
 )
 from .destinations import Written
+from .frames import frame_rate
 from .lipsync_task import Result, Task, find_scene
 from .playing import played_names
 from .strip_times import span_of
@@ -73,7 +74,7 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     scene = find_scene(task.scene)
     if scene is None:
         raise MeshError(f"The scene of “{obj.name}” was deleted while its speech was being analysed; generate again.")
-    if abs(scene.render.fps / scene.render.fps_base - task.fps) > 1e-6:
+    if abs(frame_rate(scene) - task.fps) > 1e-6:
         raise MeshError(
             f"The frame rate of “{scene.name}” changed while the speech was being analysed; generate again."
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-from .frame_limits import FIRST_FRAME, LAST_FRAME
+from .frames import FIRST_FRAME, LAST_FRAME
 
 SOUNDS = frozenset(f".{name}" for name in ["wav", "flac", "ogg", "opus", "mp3", "aiff", "aif", "caf", "w64", "au"])
 # What each is by default, at least and at most.

@@ -12,6 +12,7 @@ import bpy
 
 from ..inference import ModelError, installed_runtimes
 from . import ids, model_list
+from .frames import frame_rate
 from .preferences import device
 from .properties import job_state, settings_of
 
@@ -23,7 +24,6 @@ _FOLDERS = re.compile(rf"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\]{{1,2}}{_NAME})*[/\\]{{
 def report(context: bpy.types.Context) -> str:
     """The report as lines of text."""
     state, settings = job_state(context), settings_of(context.scene)
-    render = context.scene.render
     try:
         package = model_list.find(context, settings.model_id)
         model = f"{package.id} {package.version} ({package.output_kind})"
@@ -34,7 +34,7 @@ def report(context: bpy.types.Context) -> str:
         f"Blender {bpy.app.version_string}, {platform.system()} {platform.release()}, {platform.machine()}",
         f"Python {platform.python_version()}, {', '.join(installed_runtimes()) or 'no onnxruntime'}",
         f"Model {model} on {device(context)}" + (f", {state.speed:.1f} s of speech per second" if state.speed else ""),
-        f"Scene at {render.fps / render.fps_base:g} frames per second; speech from {settings.source.lower()}",
+        f"Scene at {frame_rate(context.scene):g} frames per second; speech from {settings.source.lower()}",
         f"Head: {state.target_line}" if state.target_line else "",
         f"{state.level}: {state.message}" if state.message else "No lip sync was generated in this session.",
         *state.details.splitlines(),

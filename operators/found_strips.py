@@ -13,6 +13,7 @@ import numpy as np
 from ..inference import AudioError
 from ..inference.pieces import Piece, Stretch, laid
 from . import ids
+from .frames import frame_rate
 from .strip_times import heard_of
 
 _MOVED = 0.01  # scene frames
@@ -25,7 +26,7 @@ def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0
     A strip that was cut in two gives two pieces, one that was shortened a shorter one.
     Raises AudioError when a strip is gone, lets more of its sound be heard than the network heard, or plays another.
     """
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     editor = scene.sequence_editor
     sounds = [strip for strip in editor.strips_all if strip.type == "SOUND"] if editor else []
     marked: dict[Any, list[Any]] = {}

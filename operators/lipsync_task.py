@@ -31,7 +31,7 @@ from . import bake_modes, face_properties, life_keys, life_shaping, shape_keys, 
 from .arkit_names import Channel
 from .audio_source import AudioSource
 from .bake_modes import Baked, Extras
-from .frame_limits import FIRST_FRAME, LAST_FRAME
+from .frames import FIRST_FRAME, LAST_FRAME, frame_rate
 from .job import Progress
 from .shaping import Sliders
 from .stored_result import Facts
@@ -166,7 +166,7 @@ def prepare(
     """Check everything that can be checked beforehand; raises LipSyncError with one sentence."""
     target = target_mesh.read_target(obj)
     names = blendshape_names(package)
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     assert obj is not None
     face_properties.ensure()
     sliders = face_properties.snapshot(obj, scene)

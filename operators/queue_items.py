@@ -11,6 +11,7 @@ import bpy
 
 from ..inference import AudioError, MeshError
 from . import audio_source, model_list
+from .frames import frame_rate
 from .lipsync_task import Task, find_scene
 from .pairing import paired
 from .properties import settings_of
@@ -80,7 +81,7 @@ def _prepare(scene_uid: int, key: str, several: bool) -> Task:
             raise AudioError(f"The strip “{entry.speech}” has no sound; choose a sound strip.")
         if len(strips) < len(names):
             raise AudioError(f"The strip “{entry.speech}” is not in the sequencer any more; choose another one.")
-        source = audio_source.from_strips(strips, scene.render.fps / scene.render.fps_base)
+        source = audio_source.from_strips(strips, frame_rate(scene))
     else:
         source = audio_source.from_settings(entry, scene)
     if entry.head is not None and entry.head.name not in scene.objects:

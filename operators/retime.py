@@ -18,6 +18,7 @@ from ..inference.pieces import Piece, follow
 from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
 from .animation import Bake
 from .found_strips import laid_now, moved
+from .frames import frame_rate
 from .greyed import Greyed
 from .properties import job_state
 from .readiness import heads_to_speak
@@ -62,7 +63,7 @@ def disabled_reason(context: bpy.types.Context) -> str:
 
 def retimings(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[Retiming]:
     """What Re-time would do to `obj`; raises LipSyncError when a strip cannot be followed or a bake not be changed."""
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     found = []
     for bake, facts in _from_strips(obj):
         strip, later = bake.strip, refine.later(bake)

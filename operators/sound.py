@@ -16,6 +16,7 @@ from ..inference import AudioError
 from ..inference.pieces import Piece
 from . import ids
 from .audio_source import AudioSource, Recording
+from .frames import frame_rate
 from .retiming import is_retimed
 from .strip_times import span_of, times_of
 
@@ -57,7 +58,7 @@ def _placed(scene: bpy.types.Scene, source: Recording, start_frame: float, undo:
     if scene.sequence_editor is None:
         undo.callback(scene.sequence_editor_clear)
         scene.sequence_editor_create()
-    fps = scene.render.fps / scene.render.fps_base
+    fps = frame_rate(scene)
     editor = scene.sequence_editor
     for there in editor.strips_all:
         if _plays(there, source, start_frame, fps):

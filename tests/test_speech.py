@@ -126,6 +126,24 @@ def test_copies_that_break_off(tmp_path: Path, kind: str, subtype: str) -> None:
                 read_speech(path, content=content)
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_files_that_break_off(tmp_path: Path, subtype: str) -> None:
+    """A whole page may be the last without calling itself that, as where a stream was recorded; half of one may not."""
+    path = tmp_path / "speech"
+    noise = np.random.default_rng(0).normal(0, 0.1, 10 * 16000)
+    soundfile.write(path, noise, 16000, format="OGG", subtype=subtype)
+    raw = path.read_bytes()
+    last = raw.rfind(b"OggS")
+    assert raw.count(b"OggS") > 3 and read_speech(path).duration == pytest.approx(10, abs=0.01)
+    for whole in (raw[:last], raw + bytes(100), raw + bytes(70000)):
+        assert 7 < read_speech(path, content=whole).duration <= 10.01
+    for size in (len(raw) - 1, last + 28, last + 10, len(raw) // 2):
+        path.write_bytes(raw[:size])
+        for content in (None, path.read_bytes()):
+            with pytest.raises(AudioError, match=r"“speech” breaks off after \d+\.\d s; export the speech again"):
+                read_speech(path, content=content)
+
+
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFFF - 36, 0x7FFFF000, 0x80000000, 32001, 32044])
 def test_streams_and_careless_writers_are_whole(tmp_path: Path, length: int) -> None:
     """A program that writes to a pipe cannot go back to say how long it became; others count what isn't there."""

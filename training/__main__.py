@@ -33,7 +33,7 @@ class Plan:
 
 PLANS = {
     "small": Plan(2.0, 0.0, 0.0, 2),
-    "cpu": Plan(40.0, 8.0, 75.0, 6),
+    "cpu": Plan(25.0, 8.0, 90.0, 6),
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
 ADVANCE = 15  # ms; see model.MemoryGraph

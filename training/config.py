@@ -46,7 +46,7 @@ class Config:
     closure_weight: float = 1.0  # of lips left open on p b m, per mm²
     minutes: float = 40.0  # wall clock; the learning rate's schedule follows it unless `steps` is given
     steps: int = 0  # optimiser steps: with these and a seed a run is repeatable; 0 trains by the clock
-    rate: float = 8e-4  # AdamW's highest learning rate
+    rate: float = 8e-4  # highest learning rate, Muon's and AdamW's
     warm_up: float = 0.04  # fraction of the run
     ema: float = 0.999
     real_share: float = 0.45  # fraction of examples that start with real speech

@@ -37,6 +37,9 @@ from .packing import Clip, Corpus, load_corpus, with_labels
 from .wav2sem import sentence_vectors
 
 CACHE = Path("training/cache")
+DECAY = 0.02  # of weights, not of biases and norms
+# Maps into the network and out of it.
+ENDS = ("phone_head", "semantic_map", "decoder.vertice_map", "decoder.obj_vector")
 EVALUATIONS = 10  # of a training that is so many steps long
 SHAPE = ("front_end", "bands", "hidden", "layers", "heads", "decoder", "decoder_heads")  # what a checkpoint hands on
 REAL_SPEECH = Path("../shared/speech/real")
@@ -48,6 +51,22 @@ def learning_rate(progress: float, config: Config) -> float:
         return config.rate * progress / config.warm_up
     fraction = (progress - config.warm_up) / (1 - config.warm_up)
     return config.rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))))
+
+
+def optimisers_of(network: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices that lead from features to features, AdamW for everything else.
+
+    Muon (Jordan et al. 2024) orthogonalises every update, so that rare directions learn, too. Its updates are scaled to
+    the size of AdamW's (Liu et al. 2025, "Muon is scalable for LLM training", 2.2) and share its learning rate. Maps
+    from sound and faces and to phones and faces, convolutions, biases and norms are not what it is made for.
+    """
+    inner = {name for name, p in network.named_parameters() if p.ndim == 2 and not name.startswith(ENDS)}
+    matrices = [p for name, p in network.named_parameters() if name in inner]
+    others = [p for name, p in network.named_parameters() if name not in inner and p.ndim > 1]
+    plain = [p for p in network.parameters() if p.ndim < 2]
+    groups = [{"params": others, "weight_decay": DECAY}, {"params": plain, "weight_decay": 0.0}]
+    muon = torch.optim.Muon(matrices, lr=1e-9, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw")
+    return [muon, torch.optim.AdamW(groups, lr=1e-9, betas=(0.9, 0.98), fused=True)]
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
@@ -172,23 +191,17 @@ def train(
     accelerator = Accelerator(mixed_precision="bf16", cpu=not torch.cuda.is_available())
     network = build(config, corpus, initial)
     average = copy.deepcopy(network).eval()
-    decay = [p for p in network.parameters() if p.ndim > 1]
-    plain = [p for p in network.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}],
-        lr=1e-9,
-        betas=(0.9, 0.98),
-        fused=True,
-    )
+    optimisers = optimisers_of(network)
     step, before, heard, best = 0, 0.0, 0.0, Best()
     if (run / "last.pt").exists():
         state = checkpoints.load(run / "last.pt")
         network.load_state_dict(state["network"])
         average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, kept in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         step, before, heard = state["step"], state["elapsed"], state.get("heard", 0.0)
         best = Best(**state.get("best", {}))
-    network, optimiser = accelerator.prepare(network, optimiser)
+    network, *optimisers = accelerator.prepare(network, *optimisers)
     losses = LipLoss(lip_geometry(corpus.names), config.phone_weight, config.closure_weight).to(accelerator.device)
     filters = warped_filters(config.bands).to(accelerator.device)
     stream = BatchStream(ExampleMaker(corpus, config, semantics=semantics), config, step, accelerator.process_index)
@@ -219,8 +232,8 @@ def train(
         plain_network = accelerator.unwrap_model(network)
         checkpoints.save(run / "last.pt", {
             "config": config.to_dict(), "names": list(corpus.names), "network": plain_network.state_dict(),
-            "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "elapsed": elapsed,
-            "heard": heard, "best": vars(best),
+            "average": average.state_dict(), "optimisers": [each.state_dict() for each in optimisers], "step": step,
+            "elapsed": elapsed, "heard": heard, "best": vars(best),
         })  # fmt: skip
 
     network.train()
@@ -232,15 +245,16 @@ def train(
         progress = step / config.steps if config.steps else elapsed / (config.minutes * 60)
         if progress >= 1 or enough:
             break
-        for group in optimiser.param_groups:
+        for group in (group for each in optimisers for group in each.param_groups):
             group["lr"] = learning_rate(progress, config)
         batch = Batch(**{name: value.to(accelerator.device) for name, value in vars(batch).items()})
         with accelerator.autocast():
             terms = forward_loss(network, losses, batch, filters)
         accelerator.backward(terms["total"])
         accelerator.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         step += 1
         heard += seconds_of(batch) * accelerator.num_processes
         update_average(average, accelerator.unwrap_model(network), config.ema, step)

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from heads import evaluated, fingerprint, made_up_head
 from wav2sem_lipsync.operators import command_line
-from wav2sem_lipsync.operators.frame_limits import FIRST_FRAME, LAST_FRAME
+from wav2sem_lipsync.operators.frames import FIRST_FRAME, LAST_FRAME
 
 import bake
 

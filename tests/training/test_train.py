@@ -12,14 +12,14 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.augment import NoiseBank, degrade, laughter  # noqa: E402
-from training.checkpoints import save  # noqa: E402
+from training.checkpoints import load, save  # noqa: E402
 from training.config import PROFILES, Config  # noqa: E402
 from training.corpus.clips import watched  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 from training.packing import Clip, Corpus, faces_of  # noqa: E402
 from training.targets import NAMES  # noqa: E402
-from training.train import Best, build, development_clips, load_network, train  # noqa: E402
+from training.train import Best, build, development_clips, load_network, optimisers_of, train  # noqa: E402
 from training.wav2sem import branch_config  # noqa: E402
 
 TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, batch=2, crop=1.0, rate=3e-3)
@@ -61,6 +61,44 @@ def test_training_stops_when_nothing_improves(corpus: Corpus, tmp_path: Path) ->
     still, initial = Config(**TINY.to_dict() | {"steps": 50, "rate": 0.0}), tmp_path / "first" / "last.pt"
     train(still, corpus, tmp_path, initial=initial, patience=2)
     assert steps(tmp_path) == [5, 10, 15]
+
+
+def test_every_parameter_has_one_optimiser() -> None:
+    """Muon has what leads from features to features; what leads in and out, and what is no matrix, has AdamW."""
+    network = FaceFormer(Config(**TINY.to_dict() | {"semantic": 8}), len(NAMES))
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    muon, adam = (
+        [names[id(parameter)] for group in each.param_groups for parameter in group["params"]]
+        for each in optimisers_of(network)
+    )
+    assert sorted(muon + adam) == sorted(names.values())
+    assert "audio_feature_map.weight" in muon and "decoder.transformer_decoder.layers.0.linear1.weight" in muon
+    assert not {"phone_head.weight", "semantic_map.weight", "decoder.obj_vector.weight"} & set(muon)
+    assert not any("vertice_map" in name or "bias" in name or "conv" in name for name in muon)
+
+
+def test_an_interrupted_training_ends_where_another_does(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that an optimiser remembers is lost with the process."""
+    config, saved = Config(**TINY.to_dict() | {"steps": 6}), []
+
+    def interrupted(path: Path, state: dict[str, object]) -> None:
+        save(path, state)
+        saved.append(path)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.checkpoints.save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, corpus, tmp_path / "halted")
+    for run in ("halted", "whole"):
+        train(config, corpus, tmp_path / run)
+    halted, whole = (load(tmp_path / run / "last.pt") for run in ("halted", "whole"))
+    assert halted["step"] == whole["step"] == 6
+    for name, value in whole["network"].items():
+        assert torch.equal(value, halted["network"][name]), name
 
 
 def test_with_steps_the_clock_decides_nothing(corpus: Corpus, tmp_path: Path) -> None:
