@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import warnings
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
 from .batches import rest_pose
 from .calibration import Calibration, calibrate
-from .config import FPS, SAMPLE_RATE, STYLES
+from .config import FPS, SAMPLE_RATE, STYLES, Config
 from .decoder import FaceDecoder
 from .encoder import Wav2Sem
 from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
@@ -35,6 +36,7 @@ from .train import REAL_SPEECH, load_network
 from .wav2sem import load_wav2sem, sentence_vectors
 
 OPSET = 17
+HALF = "_half"  # what the name of a constant that is stored as float16 ends in
 TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
 STORAGE_TOLERANCE = 1e-4  # metres that float16 storage may move a vertex
 SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_speech" / "speech.flac"
@@ -66,6 +68,18 @@ ATTRIBUTION = [
 ]
 
 
+@dataclass(frozen=True)
+class MadeWith:
+    """What no parameter of a package tells and `training.restore` needs; the defaults are those of 0.6.0.
+
+    heads: attention heads of the speech encoder. gain: see `amplify`. advance: milliseconds, see `MemoryGraph`.
+    """
+
+    heads: int = Config.heads
+    gain: float = 1.15
+    advance: int = 15
+
+
 def _trace(
     graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str, time_axis: bool, path: Path
 ) -> None:
@@ -92,8 +106,8 @@ def halve(path: Path) -> None:
         if array.dtype != np.float32 or array.size < 4096:
             continue
         model.graph.initializer.remove(weight)
-        model.graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), weight.name + "_half"))
-        casts.append(helper.make_node("Cast", [weight.name + "_half"], [weight.name], to=TensorProto.FLOAT))
+        model.graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), weight.name + HALF))
+        casts.append(helper.make_node("Cast", [weight.name + HALF], [weight.name], to=TensorProto.FLOAT))
     nodes = casts + list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -159,6 +173,7 @@ def export_package(
         "lip_vertices": lip_geometry(names).lips.tolist(), 
         "closure": CLOSURE | {"begins": calibration.begins, "certain": calibration.certain},
         "steadiness": STEADINESS,
+        "made_with": asdict(MadeWith(network.config.heads, calibration.gain, advance)),
         "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)},
     }  # fmt: skip
     (folder / "model.json").write_text(json.dumps(package, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A package becomes the network that it was exported from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from training.calibration import Calibration  # noqa: E402
+from training.config import PHONES, Config  # noqa: E402
+from training.encoder import Wav2Sem  # noqa: E402
+from training.export import amplify, export_package, parity  # noqa: E402
+from training.model import FaceFormer  # noqa: E402
+from training.packing import PREROLL, Clip, Corpus  # noqa: E402
+from training.restore import fill, fit_phone_head, restore  # noqa: E402
+from training.targets import NAMES  # noqa: E402
+
+REST = np.full(len(NAMES), 0.1, np.float32)
+
+
+def parameters_of(network: FaceFormer) -> dict[str, torch.Tensor]:
+    """Its parameters, weight norm resolved: length and direction of a kernel are not told apart by a package."""
+    found = {name: p.detach().clone() for name, p in network.named_parameters() if "parametrizations" not in name}
+    return found | {"positions": network.audio_encoder.encoder.pos_conv_embed.conv.weight.detach().clone()}
+
+
+@pytest.mark.parametrize("semantic", [0, 8])
+def test_a_package_is_the_network_again(tmp_path: Path, semantic: int) -> None:
+    torch.manual_seed(3)
+    config = Config(hidden=96, layers=2, heads=2, decoder=16, semantic=semantic, period=5)
+    network = FaceFormer(config, len(NAMES)).eval()
+    wav2sem = Wav2Sem(config).eval() if semantic else None
+    for parameter in [*network.parameters(), *(wav2sem.parameters() if wav2sem else ())]:
+        torch.nn.init.normal_(parameter, 0, 0.1)  # what begins as nothing would be restored by doing nothing
+    before = parameters_of(network)
+    amplify(network.decoder, REST, 1.3)
+    export_package(network, tuple(NAMES), wav2sem, tmp_path, "0.0.1", True, 20, Calibration(1.3))
+    found, sentences, names, made = restore(tmp_path)
+    assert parity(found, sentences, tmp_path, made.advance) < 1e-4
+    amplify(found.decoder, REST, 1 / made.gain)
+    assert names == tuple(NAMES) and (made.gain, made.advance) == (1.3, 20)
+    assert found.config == config
+    after = parameters_of(found)
+    differing = {name for name in before if not torch.allclose(after[name], before[name], atol=2e-3)}
+    assert differing == {"phone_head.weight", "phone_head.bias"}
+    if sentences is not None:
+        speech = 0.1 * torch.randn(1, 16000)
+        torch.testing.assert_close(sentences(speech), wav2sem(speech), atol=1e-2, rtol=1e-2)
+
+
+def test_parameters_of_something_else_are_refused() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(3, 2))
+    bias = np.zeros(2, np.float32)
+    with pytest.raises(ValueError, match=r"0\.weight"):
+        fill(layer, {"0.bias": bias})
+    with pytest.raises(ValueError, match=r"0\.weight is \(2, 4\)"):
+        fill(layer, {"0.bias": bias, "0.weight": np.zeros((2, 4), np.float32)})
+
+
+def test_the_phone_head_learns_what_the_encoder_hears() -> None:
+    """Loud frames are one phone, quiet ones another; frames without a label teach nothing."""
+    torch.manual_seed(3)
+    random = np.random.default_rng(0)
+    loud = np.repeat([0, 1, 0, 1], 20).astype(np.int8)
+    sound = (random.normal(0, 1, 80 * 320) * np.repeat(np.where(loud, 8000, 20), 320)).astype(np.int16)
+    labels = np.where(loud, PHONES.index("AA"), PHONES.index("SIL")).astype(np.int8)
+    about = {"id": "a", "source": "real:x", "text": "", "language": "en", "split": "train"}
+    corpus = Corpus(
+        [Clip(about, sound, labels, np.zeros((2, PREROLL + 80, len(NAMES)), np.float16), 1)], tuple(NAMES), "key"
+    )
+    network = FaceFormer(Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0), len(NAMES)).eval()
+    assert fit_phone_head(network, corpus) > 0.95

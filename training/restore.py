@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A package of ours as checkpoints again: `python -m training.restore MODEL FOLDER`, as vendored_models/wav2sem_small.
+
+By it a training goes on from the released model where no checkpoint of that is at hand: last.pt for `--initial` of
+training.train, wav2sem.pt for its `--wav2sem`. A package holds no phone head; here it is fitted anew to what the
+encoder hears in the corpus. The map from text embeddings, which only training.ablation asks for, is lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrize
+from tqdm import tqdm
+
+from . import checkpoints
+from .batches import rest_pose
+from .config import NO_PHONE, Config
+from .encoder import Wav2Sem
+from .export import HALF, MadeWith, amplify, parity
+from .model import FaceFormer
+from .packing import Corpus, load_corpus
+from .train import CACHE, REAL_SPEECH
+
+TOLERANCE = 1e-4  # of a blendshape weight
+CLIPS = 600  # that the phone head is fitted to
+DECAY = 1e-4  # of the phone head's weights
+
+
+def graph_parameters(path: Path) -> dict[str, np.ndarray]:
+    """The parameters of an exported graph by their names in PyTorch, float32.
+
+    Weights of linear layers lose their names in the graph; the names of their products tell the layer's.
+    """
+    graph = onnx.load(path).graph
+    arrays = {w.name.removesuffix(HALF): numpy_helper.to_array(w).astype(np.float32) for w in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in arrays:
+            arrays[f"{_module(node.name)}.weight"] = arrays.pop(node.input[1]).T
+    return {name.removeprefix("network."): array for name, array in arrays.items()}
+
+
+def _module(node: str) -> str:
+    """The module that a node of a graph was traced from: "/a/b/b.0/MatMul" is of "a.b.0"."""
+    parts = node.strip("/").split("/")[:-1]
+    return ".".join(part.removeprefix(f"{above}.") for above, part in zip(["", *parts], parts, strict=False))
+
+
+def fill(network: nn.Module, arrays: dict[str, np.ndarray], without: str = "") -> None:
+    """Set the parameters of `network` from `arrays`, all but those of the module `without`.
+
+    Raises ValueError where names or shapes differ.
+    """
+    wanted = {name.replace("parametrizations.weight.original1", "weight") for name, _ in network.named_parameters()}
+    wanted = {name for name in wanted if name.partition(".")[0] != without and not name.endswith(".original0")}
+    if differing := sorted(wanted ^ arrays.keys()):
+        raise ValueError(f"This package is not of training.export: {differing[0]} is wanted or found, not both.")
+    for name, array in arrays.items():
+        module, _, last = name.rpartition(".")
+        owner, value = network.get_submodule(module), torch.tensor(array)
+        if getattr(owner, last).shape != value.shape:
+            raise ValueError(f"This package is not of training.export: {name} is {tuple(value.shape)}.")
+        if parametrize.is_parametrized(owner, last):  # weight norm splits what it is given into length and direction
+            setattr(owner, last, value)
+        else:
+            getattr(owner, last).data.copy_(value)
+
+
+def restore(package: Path) -> tuple[FaceFormer, Wav2Sem | None, tuple[str, ...], MadeWith]:
+    """The networks of a package as they move there, its blendshapes' names and what it was made with.
+
+    Raises ValueError when the package is not one of training.export's.
+    """
+    model: dict[str, Any] = json.loads((package / "model.json").read_text(encoding="utf-8"))
+    names, made = tuple(model["output"]["names"]), MadeWith(**model.get("made_with", {}))
+    arrays = graph_parameters(package / "model.onnx")
+    hidden, bands = arrays["audio_encoder.front_end.conv1.weight"].shape[:2]
+    config = Config(
+        bands=bands,
+        hidden=hidden,
+        layers=_layers(arrays),
+        heads=made.heads,
+        semantic=arrays["semantic_map.weight"].shape[1] if "semantic_map.weight" in arrays else 0,
+        decoder=len(arrays["audio_feature_map.bias"]),
+        decoder_heads=model["decoder"]["heads"],
+        period=model["decoder"]["period"],
+    )
+    network = FaceFormer(config, len(names)).eval()
+    with np.load(package / "decoder.npz", allow_pickle=False) as stored:
+        decoder = {f"decoder.{name}": stored[name] for name in stored.files}
+    fill(network, arrays | decoder, "phone_head")
+    if not config.semantic:
+        return network, None, names, made
+    arrays = graph_parameters(package / "wav2sem.onnx")
+    wav2sem = Wav2Sem(replace(config, layers=_layers(arrays))).eval()
+    fill(wav2sem, arrays)
+    return network, wav2sem, names, made
+
+
+def _layers(arrays: dict[str, np.ndarray]) -> int:
+    """Layers of the speech encoder among an exported graph's parameters."""
+    return len({name.split(".")[3] for name in arrays if name.startswith("audio_encoder.encoder.layers.")})
+
+
+def fit_phone_head(network: FaceFormer, corpus: Corpus) -> float:
+    """Fit the phone head to what the encoder hears in aligned clips; how many frames of these are right then."""
+    known = [i for i in corpus.choose("train") if (corpus.clips[i].phones != NO_PHONE).any()]
+    clips = [corpus.clips[i] for i in np.random.default_rng(7).permutation(known)[:CLIPS]]
+    heard, phones = [], []
+    with torch.no_grad():
+        for clip in tqdm(clips, "listening", unit="clip", mininterval=5):
+            right = torch.tensor(np.array(clip.phones), dtype=torch.long)
+            heard.append(network.audio_encoder(torch.tensor(clip.speech())[None])[0][right != NO_PHONE])
+            phones.append(right[right != NO_PHONE])
+    features, answers = torch.cat(heard), torch.cat(phones)
+    head = network.phone_head
+    optimiser = torch.optim.LBFGS(head.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        error = functional.cross_entropy(head(features), answers) + DECAY * head.weight.square().sum()
+        error.backward()
+        return error
+
+    optimiser.step(loss)
+    with torch.no_grad():
+        return float((head(features).argmax(1) == answers).float().mean())
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("package", type=Path)
+    parser.add_argument("folder", type=Path, help="where last.pt and wav2sem.pt go")
+    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
+    options = parser.parse_args()
+    if (options.folder / "last.pt").exists():
+        parser.error(f"{options.folder / 'last.pt'} exists and is kept; name another folder.")
+    network, wav2sem, names, made = restore(options.package)
+    differs = parity(network, wav2sem, options.package, made.advance)
+    print(f"largest difference to the package: {differs:.1e} of a weight")
+    if differs > TOLERANCE:
+        raise SystemExit("The networks move otherwise than the package, which was made with something not known here.")
+    amplify(network.decoder, rest_pose(), 1 / made.gain)
+    corpus = load_corpus(options.cache, options.real)
+    print(f"phones right in the {CLIPS} clips that the phone head was fitted to: {fit_phone_head(network, corpus):.3f}")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    state = {"config": network.config.to_dict(), "names": list(names), "average": network.state_dict()}
+    checkpoints.save(options.folder / "last.pt", state)
+    if wav2sem is not None:
+        config = replace(network.config, layers=len(wav2sem.audio_encoder.encoder.layers))
+        state = {"config": config.to_dict(), "network": wav2sem.state_dict()}
+        checkpoints.save(options.folder / "wav2sem.pt", state)
+
+
+if __name__ == "__main__":
+    main()
