@@ -25,6 +25,7 @@ from .evaluation import baselines, plots, verdict
 from .evaluation.clips import FLAME_VERTICES, EvalSet
 from .evaluation.homophones import homophone_rows, read_pairs
 from .evaluation.languages import language_rows
+from .evaluation.readers import reader_clips, reader_rows
 from .evaluation.rest import jitter, nonspeech, recordings, rest_figures, seams, ten_minutes
 from .evaluation.robustness import other_speakers, robustness
 from .evaluation.tables import columns_of, table
@@ -113,6 +114,13 @@ class Report:
             f"Vertices against the rules on {len(data.truth)} held-out sentences", table(rows, columns_of(rows))
         )
 
+    def reader_section(self) -> None:
+        """The lip opening of readers that training never heard, clean and worse recorded."""
+        clips = reader_clips(self.options.cache, self.options.real)
+        rows = reader_rows(self.model, clips, other_speakers(self.options.real), self.options.style)
+        self.data["readers"] = rows
+        self._write("Unseen readers against the rules", table(rows, columns_of(rows)))
+
     def closure_section(self) -> None:
         """Closures of held-out real and synthetic clips."""
         tallies = recall_by_language(self.model, self.options.cache, self.options.real, 2 * self.options.clips)
@@ -158,7 +166,8 @@ class Report:
 
 SECTIONS: dict[str, Callable[[Report], None]] = {
     "clips": Report.clip_section, "robustness": Report.robustness_section, "rest": Report.rest_section,
-    "vertices": Report.vertex_section, "closures": Report.closure_section, "languages": Report.language_section,
+    "vertices": Report.vertex_section, "readers": Report.reader_section, "closures": Report.closure_section,
+    "languages": Report.language_section,
     "homophones": Report.homophone_section,
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from soundfile import write
 
 pytest.importorskip("torch")
 pytest.importorskip("matplotlib")
@@ -16,7 +17,9 @@ pytest.importorskip("matplotlib")
 from inference import FaceMotion, LipSyncModel, Speech, arkit_basis
 from training import evaluate
 from training.config import FPS
+from training.corpus.clips import Clip
 from training.evaluation import verdict
+from training.evaluation.readers import reader_clips, reader_rows
 from training.evaluation.tables import cell, columns_of, table
 from training.evaluation.vertices import HeldOut, vertex_rows
 from training.targets import NAMES, render
@@ -75,6 +78,35 @@ def test_vertex_rows_have_the_errors_that_are_known(toy_folder: Path) -> None:
     assert neutral["√LVE_A mm"] >= neutral["LVE_B mm"] > 0
     assert rows["mean expression"]["LVE_A m²"] < neutral["LVE_A m²"]
     assert rows["package"]["LVE_B mm"] > 0 and rows["package"]["frames"] == 3 * 61
+
+
+class Rules:
+    """Answers with the rules' lips of PHONES, whatever is said, at the pace at which it is said."""
+
+    def run(self, speech: Speech, style: str | None) -> FaceMotion:
+        names, deltas = arkit_basis()
+        factor = 1.2 * RATE / len(speech.samples)
+        weights, times = render(PHONES, FPS), np.arange(int(1.2 / factor * FPS)) / FPS * factor
+        weights = np.stack([np.interp(times, np.arange(len(weights)) / FPS, column) for column in weights.T], axis=1)
+        return motion(weights, deltas[[list(names).index(n) for n in NAMES]])
+
+
+def test_readers_are_judged_at_every_speed_by_the_rules_at_that_speed(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sound = random.normal(0, 0.05, int(1.2 * RATE)).astype(np.float32)
+    write(tmp_path / "a.wav", sound, RATE)
+    about = {"speaker": "a", "language": "en", "text": "", "source": "real:x", "tier": "A", "seconds": 1.2}
+    kinds = [("a", "test", PHONES), ("b", "train", PHONES), ("c", "test", None)]
+    clips = [Clip(id=name, audio="a.wav", split=split, phones=phones, **about) for name, split, phones in kinds]
+    (tmp_path / "clips.jsonl").write_text("".join(clip.line() + "\n" for clip in clips))
+    readers = reader_clips(tmp_path, tmp_path)
+    assert [clip.name for clip in readers] == ["a"]
+    rows = reader_rows(Rules(), readers, [sound])
+    heard = {row["heard"]: row for row in rows}
+    assert set(heard) == {"as recorded, all", "as recorded", "babble 10 dB", "telephone", "speed 0.8", "speed 1.25"}
+    assert all(row["opening r"] > 0.999 and row["error mm"] < 0.1 for row in rows)
+    assert all(row["shut"] == pytest.approx(row["shut by the rules"], abs=0.03) and row["shut"] > 0 for row in rows)
+    assert all(row["kept"] == pytest.approx(1, abs=0.001) for row in rows[1:])
 
 
 def motion(weights: np.ndarray, basis: np.ndarray) -> FaceMotion:
