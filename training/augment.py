@@ -196,8 +196,17 @@ def channel(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
     return fft.irfft(spectrum, size)[: len(sound)].astype(np.float32)
 
 
+def drift(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
+    """Words of one sentence differ in loudness by 20 dB: a level that wanders by up to 12 dB, anew every half second."""
+    points = np.arange(0, len(sound) + SAMPLE_RATE // 2, SAMPLE_RATE // 2)
+    decibels = random.uniform(0, 12) * random.uniform(-1, 0, len(points))
+    return sound * (10 ** (np.interp(np.arange(len(sound)), points, decibels) / 20)).astype(np.float32)
+
+
 def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank) -> np.ndarray:
-    """Room and channel, noise at 0…30 dB under the speech, any level: the same speech, worse recorded."""
+    """Wandering level, room and channel, noise at 0…35 dB under the speech, any level: the same, worse recorded."""
+    if random.random() < 0.3:
+        sound = drift(random, sound)
     if random.random() < 0.55:
         sound = channel(random, sound)
     power = np.mean(np.square(sound)) + 1e-10

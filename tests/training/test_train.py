@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.augment import NoiseBank, degrade, laughter  # noqa: E402
+from training.augment import NoiseBank, degrade, drift, laughter  # noqa: E402
 from training.checkpoints import load, save  # noqa: E402
 from training.config import PROFILES, Config  # noqa: E402
 from training.corpus.clips import watched  # noqa: E402
@@ -177,6 +177,18 @@ def test_laughter_comes_in_calls_and_pauses() -> None:
         assert 8 < calls < 70 and 0.05 < loud.mean() < 0.7
         assert max(len(pause) for pause in np.split(level, np.flatnonzero(loud))) > 40  # 0.4 s
     assert np.array_equal(laughter(np.random.default_rng(1), 50), laughter(np.random.default_rng(1), 50))
+
+
+def test_the_level_wanders_within_a_sentence_and_never_up() -> None:
+    tone = np.sin(np.arange(4 * 16000)).astype(np.float32)
+    depths = []
+    for seed in range(20):
+        found = drift(np.random.default_rng(seed), tone)
+        assert found.dtype == np.float32 and found.shape == tone.shape
+        decibels = 10 * np.log10(np.square(found).reshape(16, -1).mean(axis=1) / np.square(tone).mean())
+        assert decibels.min() > -12.1 and decibels.max() < 0.1
+        depths.append(np.ptp(decibels))
+    assert max(depths) > 6 and min(depths) < 3
 
 
 def test_every_degradation_is_sound_and_repeats() -> None:
