@@ -197,7 +197,7 @@ def channel(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
 
 
 def drift(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
-    """Words of one sentence differ in loudness by 20 dB: a level that wanders by up to 12 dB, anew every half second."""
+    """Words of one sentence differ by 20 dB in loudness: a level that wanders by up to 12 dB, anew each half second."""
     points = np.arange(0, len(sound) + SAMPLE_RATE // 2, SAMPLE_RATE // 2)
     decibels = random.uniform(0, 12) * random.uniform(-1, 0, len(points))
     return sound * (10 ** (np.interp(np.arange(len(sound)), points, decibels) / 20)).astype(np.float32)
