@@ -152,7 +152,10 @@ class _Wav2Vec2Clip:
             speech, _ = self._speech(first, last)
             frames = (speech.shape[1] - self._field) // self._hop + 1
             inputs = {"speech": speech, "statistics": self._statistics}
-            total = total + frames * self._encoder.wav2sem.run("semantic", inputs).astype(np.float64)
+            vector = self._encoder.wav2sem.run("semantic", inputs)
+            if weight and vector.shape != total.shape:
+                raise ModelError("“wav2sem.onnx” answers with vectors of several sizes; get a whole model.")
+            total = total + frames * vector.astype(np.float64)
             weight += frames
         return (total / weight).astype(np.float32)
 

@@ -50,6 +50,9 @@ SAME = 1e-4  # frames and values closer than this are equal
 _SAME_HANDLE = 1e-3  # Blender itself turns aligned handles a little
 _BACK = 1.70158  # Blender's own overshoot for new keys
 
+Move = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Where frames (n,) go, NaN where they have no place, and on which way each goes (n,), ≥ 0: see `pieces.follow`."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -68,8 +71,9 @@ class Written:
 class CurveEdits:
     """What the animator did to one curve.
 
-    hand: his keys, KEY (h,). spans: float32 (m, 2), frames, ±inf where no untouched key is left on that side.
-    touched: float32 (t,), frames of generated keys that he changed or deleted. gone: he deleted the whole curve.
+    hand: his keys, KEY (h,). spans: float32 (m, 2), frames; where no untouched key is left on one side, a frame further
+    than what he edited, since other lines may come there. touched: float32 (t,), frames of generated keys that he
+    changed or deleted. gone: he deleted the whole curve.
     """
 
     hand: np.ndarray
@@ -114,8 +118,9 @@ def diff(current: np.ndarray | None, written: Written) -> CurveEdits | None:
     hand, touched = current[~untouched], frames[~stands]
     if not len(hand) and not len(touched):
         return None
-    borders = np.concatenate([[-np.inf], frames[stands], [np.inf]]).astype(np.float32)
-    edited = np.union1d(hand["co"][:, 0], touched)
+    edited, standing = np.union1d(hand["co"][:, 0], touched), frames[stands]
+    first, last = min([edited[0], *standing[:1]]) - 1, max([edited[-1], *standing[-1:]]) + 1
+    borders = np.concatenate([[first], standing, [last]]).astype(np.float32)
     starts = borders[np.searchsorted(borders, edited, side="left") - 1]
     ends = borders[np.searchsorted(borders, edited, side="right")]
     return CurveEdits(hand, np.unique(np.stack([starts, ends], axis=1), axis=0), touched)
@@ -126,7 +131,8 @@ def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None,
     if edits is None or edits.gone:
         return (as_written(generated) if edits is None else None), Written.whole(generated)
     spans, touched = _snapped(edits.spans, generated.frames), _snapped(edits.touched, generated.frames)
-    whole = generated.cut(np.concatenate([spans.ravel(), touched]))
+    cuts = spans[(spans > generated.frames[0]) & (spans < generated.frames[-1])] if len(generated) else spans[:0, 0]
+    whole = generated.cut(np.concatenate([cuts, touched]))
     inside = np.zeros(len(whole), bool)
     for start, end in spans:
         inside[np.searchsorted(whole.frames, start, side="right") : np.searchsorted(whole.frames, end)] = True
@@ -150,18 +156,44 @@ def count(edits: CurveEdits) -> int:
     return len(edits.hand) - len(added) + int(np.maximum(came, went).sum())
 
 
-def shifted(edits: CurveEdits, move: Callable[[np.ndarray], np.ndarray], rate: float = 1.0) -> CurveEdits:
-    """The same edits elsewhere in time: frames (n,) go to `move(frames)`; handles grow by `rate`, with their keys."""
+def shifted(edits: CurveEdits, move: Move, rate: float = 1.0) -> CurveEdits:
+    """The same edits elsewhere in time, as `move` says; handles grow by `rate`, with their keys.
+
+    A span that lies on several ways is parted, so that it covers nothing that comes between them.
+    """
     hand = edits.hand.copy()
-    frames = np.asarray(move(hand["co"][:, 0].astype(np.float64)))
+    frames = move(hand["co"][:, 0].astype(np.float64))[0]
     for handle in ("handle_left", "handle_right"):
         hand[handle][:, 0] = frames + rate * (hand[handle][:, 0] - hand["co"][:, 0])
     hand["co"][:, 0] = frames
-    spans = edits.spans.copy()
-    finite = np.isfinite(spans)
-    spans[finite] = move(spans[finite].astype(np.float64))
-    touched = np.asarray(move(edits.touched.astype(np.float64))).astype(np.float32)
-    return CurveEdits(hand[np.argsort(frames, kind="stable")], spans, touched, edits.gone)
+    hand = hand[np.argsort(frames, kind="stable")][: np.isfinite(frames).sum()]  # NaN comes last
+    touched = np.sort(move(edits.touched.astype(np.float64))[0])
+    return CurveEdits(
+        hand, _moved_spans(edits, move, rate), touched[np.isfinite(touched)].astype(np.float32), edits.gone
+    )
+
+
+def _moved_spans(edits: CurveEdits, move: Move, rate: float) -> np.ndarray:
+    """The spans of `edits`, parted where what they hold goes several ways, float32 (n, 2)."""
+    edited = np.union1d(edits.hand["co"][:, 0], edits.touched)
+    found = []
+    for start, end in edits.spans:
+        points = np.concatenate([[start], edited[(edited > start) & (edited < end)], [end]]).astype(np.float64)
+        goals, ways = move(points)
+        ways = np.where(np.isfinite(goals), ways, -1)
+        inner = np.arange(1, len(points) - 1)
+        for run in np.split(inner, np.flatnonzero(np.diff(ways[inner])) + 1):
+            if len(run) and ways[run[0]] >= 0:
+                found.append([_end(points, goals, ways, run[0], -1, rate), _end(points, goals, ways, run[-1], 1, rate)])
+    return np.unique(np.array(found, np.float32).reshape(-1, 2), axis=0)
+
+
+def _end(points: np.ndarray, goals: np.ndarray, ways: np.ndarray, last: int, side: int, rate: float) -> float:
+    """Where a span ends beside its outermost edit `last`: at the point beside it, or as far off as that was."""
+    beside = last + side
+    if ways[beside] == ways[last]:
+        return float(goals[beside])
+    return float(goals[last] + rate * (points[beside] - points[last]))
 
 
 def to_arrays(curves: Mapping[str, Written]) -> dict[str, np.ndarray]:
@@ -215,7 +247,9 @@ def _generated(current: np.ndarray, expected: np.ndarray) -> np.ndarray:
         same &= current[attribute] == expected[attribute]
     if (expected["interpolation"] == BEZIER).any():
         for handle in ("handle_left", "handle_right"):
-            near = np.abs(current[handle] - expected[handle]).max(axis=1) < _SAME_HANDLE
+            # Late on the timeline float32 itself steps by more.
+            least = np.maximum(_SAME_HANDLE, 2 * np.spacing(np.abs(expected["co"][:, 0])))
+            near = np.abs(current[handle] - expected[handle]).max(axis=1) < least
             same &= near | (expected["interpolation"] != BEZIER)
     return same
 

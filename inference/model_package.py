@@ -166,12 +166,13 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
 
     def field(table: Any, key: str, kind: type | tuple[type, ...], good: Callable[[Any], bool] = lambda _: True) -> Any:
         value = table.get(key) if isinstance(table, dict) else None
-        if not isinstance(value, kind) or isinstance(value, bool) or not good(value):
+        odd = isinstance(value, bool) or (isinstance(value, str) and not _writable_text(value))
+        if not isinstance(value, kind) or odd or not good(value):
             raise fail(f"has no usable “{key}”")
         return value
 
     def texts(table: Any, key: str, least: int = 0) -> tuple[str, ...]:
-        value = field(table, key, list, lambda v: least <= len(v) <= 1024 and all(isinstance(x, str) for x in v))
+        value = field(table, key, list, lambda v: least <= len(v) <= 1024 and all(map(_writable_text, v)))
         if len(set(value)) != len(value):
             raise fail(f"names something twice in “{key}”")
         return tuple(value)
@@ -273,6 +274,14 @@ def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | Non
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return closure if fits else None
+
+
+def _writable_text(value: object) -> bool:
+    """Whether it is a text, and one that can be encoded: Blender stumbles over half of a surrogate pair."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _steadiness(table: Any) -> Steadiness | None:

@@ -108,25 +108,38 @@ def place_values(
     return placed, per_frame * fps, float(frames[0])
 
 
-def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) -> np.ndarray:
-    """Where `frames` (n,) of the animation go when the pieces move from `before` to `after`, float64 (n,).
+def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where `frames` (n,) of the animation go when the pieces move from `before` to `after`, float64 (n,), and the way
+    on which each goes, int (n,): frames on the same way stay together.
 
     A frame goes with the piece that it lies in or nearest to: to where the same second of the sound is heard now.
     Pieces belong together by the id of their strip, or where there is none by their place in the raw motion; a frame
-    whose piece is gone stays.
+    whose piece is gone stays. NaN where the second was cut off and another piece is heard in its place.
     """
     moved = np.array(frames, np.float64)
+    ways = np.zeros(len(moved), int)
     if not before or not len(moved):
-        return moved
+        return moved, ways
     nearest = np.argmin([_outside(moved, piece.frames) for piece in before], axis=0)
     for number, piece in enumerate(before):
         mine = np.flatnonzero(nearest == number)
-        same = [new for new in after if (new.mark == piece.mark if piece.mark else new.first == piece.first)]
+        same = [i for i, new in enumerate(after) if _belong(piece, new)]
+        ways[mine] = number * (len(after) + 1)
         if len(mine) and same:
             seconds = piece.second_at(moved[mine])
-            choice = np.argmin([_outside(seconds, new.seconds) for new in same], axis=0)
-            moved[mine] = np.stack([new.frame_at(seconds) for new in same])[choice, np.arange(len(mine))]
-    return moved
+            outside = np.stack([_outside(seconds, after[i].seconds) for i in same])
+            choice = np.argmin(outside, axis=0)
+            goals = np.stack([after[i].frame_at(seconds) for i in same])[choice, np.arange(len(mine))]
+            cut_off = (outside.min(axis=0) > _SHORTEST) & (_outside(seconds, piece.seconds) < _SHORTEST)
+            for other in (new for i, new in enumerate(after) if i not in same and cut_off.any()):
+                goals[cut_off & (goals >= other.frames[0]) & (goals <= other.frames[-1])] = np.nan
+            moved[mine] = goals
+            ways[mine] += 1 + np.array(same)[choice]
+    return moved, ways
+
+
+def _belong(piece: Piece, new: Piece) -> bool:
+    return new.mark == piece.mark if piece.mark else new.first == piece.first
 
 
 def laid(piece: Piece, stretch: Stretch) -> Piece | None:

@@ -9,20 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import AudioError, RuntimeMissing
+from .mp3 import count_samples
 
 SAMPLE_RATE = 16_000  # Hz
 SHORTEST = 0.1  # seconds: less holds no syllable
 LONGEST = 4 * 3600.0  # seconds: 0.9 GB of samples
 READABLE_RATES = (1_000, 768_000)  # Hz
 _BLOCK = 1 << 16  # sample frames
+_MP3_PADDING = 5 * 1152  # sample frames that MP3s hold beside the sound: the header's own, and silence at both ends
 _MP3_LACKS = 2 * 1152  # sample frames, two of MP3's own: a header may promise a little more than the file holds
 _BREAKS_OFF = "“{}” breaks off after {:.1f} s; export the speech again."
+_NOT_SAID = "“{}” does not say how long it is; export the speech again."
 _LARGEST = 1e30  # sample: larger ones overflow where they are resampled
 _CANCELLED = 0.01  # of the loudest channel's power
 _UNKNOWN = (1 << 63) - 1  # frames that libsndfile reports where a header leaves the number open, as streamed FLAC may
@@ -72,7 +76,7 @@ def read_speech(path: str | Path, start: float = 0.0, content: bytes | None = No
     """
     path = Path(path)
     with _opened(path, content) as file:
-        samples = _read_blocks(file, path.name)
+        samples = _read_blocks(file, path.name, _declared(file, path, content))
         if file.format == "OGG" and _ends_within_page(_tail(path, content, _OGG_PAGE)):
             raise AudioError(_BREAKS_OFF.format(path.name, len(samples) / SAMPLE_RATE))
     return Speech(_checked(samples, path.name), start)
@@ -105,7 +109,7 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
         place = os.fsencode(path) if os.name == "posix" else str(path)
         with soundfile.SoundFile(place if content is None else BytesIO(content)) as file:
             if file.frames == _UNKNOWN:  # nor can its end be found: soundfile seeks there after reading, and fails
-                raise AudioError(f"“{path.name}” does not say how long it is; export the speech again.")
+                raise AudioError(_NOT_SAID.format(path.name))
             yield file
     except soundfile.LibsndfileError as error:
         raise AudioError(
@@ -119,11 +123,25 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
         raise AudioError(f"“{path}” cannot be read ({error}); choose another sound file.") from error
 
 
-def _read_blocks(file: Any, name: str, channel: int | None = None) -> np.ndarray:
+def _declared(file: Any, path: Path, content: bytes | None) -> int:
+    """How many sample frames a file should hold; raises AudioError when libsndfile would not read them all."""
+    if file.format != "MP3":
+        return int(file.frames)
+    if content is not None:
+        held, told = count_samples(content)
+    else:
+        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
+            held, told = count_samples(data)
+    if held > file.frames + _MP3_PADDING:
+        raise AudioError(_NOT_SAID.format(path.name))
+    return held if held and not told else int(file.frames)
+
+
+def _read_blocks(file: Any, name: str, declared: int, channel: int | None = None) -> np.ndarray:
     """One channel, or all mixed down, resampled block by block; raises AudioError for what no block may hold."""
     import soxr
 
-    rate, declared = file.samplerate, file.frames
+    rate = file.samplerate
     if not READABLE_RATES[0] <= rate <= READABLE_RATES[1]:
         raise AudioError(f"“{name}” claims {rate} samples per second; export it at 16 to 192 kHz.")
     if declared / rate > LONGEST:
@@ -148,7 +166,7 @@ def _read_blocks(file: Any, name: str, channel: int | None = None) -> np.ndarray
         raise AudioError(_BREAKS_OFF.format(name, count / rate))
     if channel is None and mixed_power < _CANCELLED * power.max():
         file.seek(0)
-        return _read_blocks(file, name, int(power.argmax()))
+        return _read_blocks(file, name, declared, int(power.argmax()))
     if resampler:
         pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
     return np.concatenate(pieces) if pieces else np.empty(0, np.float32)

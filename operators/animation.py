@@ -8,7 +8,7 @@ to them since is found by comparing (`inference.hand_edits`). The bake either ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,12 +19,10 @@ import numpy as np
 from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData, pack, unpack
 from ..inference.curves import Keys
-from ..inference.hand_edits import CurveEdits, Written, count, diff, from_arrays, merge, shifted, to_arrays
+from ..inference.hand_edits import CurveEdits, Move, Written, count, diff, from_arrays, merge, shifted, to_arrays
 from . import id_bytes, ids, keyframes, nla_strips, single_user
 from .keyframes import value_path
 from .nla_strips import is_ours as is_ours
-
-Move = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -132,10 +130,10 @@ def rewrite(
     """Write `curves` in place of what was generated before, in the frames of the Action; hand edits stay.
 
     Made for a slider that is being dragged: keys and curves that don't differ are not touched. keep_edits: False drops
-    them. move: where frames (n,) of hand edits go when the speech moved in time; rate: how their handles stretch with
-    it. F-curves that the user added, in the Action or in NLA strips below, and mutes and modifiers of ours, are left
-    alone; a curve that `curves` no longer has rests at 0, but for hand edits. Returns the number of hand-edited keys.
-    Raises LipSyncError when the Action may not be changed or what it carries is damaged.
+    them. move: where hand edits go when the speech moved in time; rate: how their handles stretch with it. F-curves
+    that the user added, in the Action or in NLA strips below, and mutes and modifiers of ours, are left alone; a curve
+    that `curves` no longer has rests at 0, but for hand edits. Returns the number of hand-edited keys. Raises
+    LipSyncError when the Action may not be changed or what it carries is damaged.
     """
     action = bake.action
     if not action.is_editable:

@@ -18,9 +18,10 @@ import bpy
 
 from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData
+from ..inference.hand_edits import Move
 from ..inference.pieces import follow, from_plain
 from . import animation, id_bytes, ids, keyframes, nla_strips, single_user, stored_result
-from .animation import Bake, Move
+from .animation import Bake
 from .keyframes import value_path
 from .nla_strips import is_ours
 

@@ -18,9 +18,8 @@ from mathutils import Matrix, Vector
 from ..inference import CurveSet, MeshError
 from ..inference.compact import pack
 from ..inference.curves import Keys
-from ..inference.hand_edits import Written, diff, merge, shifted, to_arrays
+from ..inference.hand_edits import Move, Written, diff, merge, shifted, to_arrays
 from . import animation, id_bytes, ids, keyframes, single_user, target_mesh
-from .animation import Move
 from .life_shaping import NOD_AXES
 
 _PIVOT = np.array([0.0, -0.02, -0.045])  # metres in FLAME: between the ears and a little below, where a skull turns

@@ -15,6 +15,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..inference import LipSyncError, MeshError
+from ..inference.hand_edits import Move
 from . import (
     animation,
     face_properties,
@@ -97,7 +98,7 @@ def nod(
     obj: bpy.types.Object,
     scene: bpy.types.Scene,
     undo: ExitStack,
-    move: animation.Move | None = None,
+    move: Move | None = None,
     rate: float = 1.0,
 ) -> None:
     """Let the empty of `obj` follow its lip syncs; raises LipSyncError. `undo` learns how to take that back.

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import bpy
+import numpy as np
 from bpy.app.handlers import persistent
 
 from ..inference import CurveSet, LipSyncError
+from ..inference.hand_edits import CurveEdits, Move
 from ..inference.pieces import Piece, follow
 from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
 from .animation import Bake
@@ -116,14 +118,15 @@ class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
                 for obj in heads
                 if (found := retimings(obj, scene))
             ]
-            edited = _write_all(found, scene)
+            edited, lost = _write_all(found, scene)
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
         hand = f"; {edited} key{'s' * (edited > 1)} edited by hand moved along" if edited else ""
+        gone = f"; {lost} on words that are cut off and spoken over left out" if lost else ""
         state = job_state(context)
-        state.level, state.message, state.details = "INFO", f"{who} strips{hand}.", ""
+        state.level, state.message, state.details = "INFO", f"{who} strips{hand}{gone}.", ""
         self.report({"INFO"}, state.message)
         return {"FINISHED"}
 
@@ -136,24 +139,29 @@ def _curves(retiming: Retiming, obj: bpy.types.Object, scene: bpy.types.Scene) -
     return shaping.shape(result, retiming.new, sliders)
 
 
-def _write_all(found: list[tuple[bpy.types.Object, Shaped]], scene: bpy.types.Scene) -> int:
-    """Let heads follow their strips, those that share shape keys once; returns how many hand-edited keys moved."""
+def _write_all(found: list[tuple[bpy.types.Object, Shaped]], scene: bpy.types.Scene) -> tuple[int, int]:
+    """Let heads follow their strips, those that share shape keys once; returns how many hand-edited keys moved, and
+    how many are left out because nobody hears their words now.
+    """
     moves = [_head_moves(obj, [retiming for retiming, _ in shaped]) for obj, shaped in found]
     by_keys = {obj.data.shape_keys: shaped for obj, shaped in reversed(found)}
     with ExitStack() as undo:
-        edited = sum(_write(keys, shaped, scene, undo) for keys, shaped in by_keys.items())
+        written = [_write(keys, shaped, scene, undo) for keys, shaped in by_keys.items()]
         for (obj, shaped), move in zip(found, moves, strict=True):
             refine.nod(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
         undo.pop_all()
-    return edited
+    return sum(edited for edited, _ in written), sum(lost for _, lost in written)
 
 
-def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: ExitStack) -> int:
-    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are."""
-    edited, strips = 0, []
+def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: ExitStack) -> tuple[int, int]:
+    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are, and
+    how many were left out.
+    """
+    edited, lost, strips = 0, 0, []
     for retiming, curves in shaped:
         bake, old, new = animation.own(retiming.bake, undo), retiming.old, retiming.new
         move = partial(follow, old.pieces, new.pieces)
+        lost += sum(_homeless(edits, move) for edits in animation.hand_edits(bake).values())
         edited += animation.rewrite(bake, curves, move=move, rate=new.fps / old.fps)
         description = stored_result.description(bake.action) | stored_result.facts_plain(new)
         bake.action[ids.MARK] = json.dumps(description)
@@ -161,10 +169,16 @@ def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: Ex
         if bake.strip is not None and nla_strips.is_ours(bake.action):
             strips.append(bake.strip)
     nla_strips.lay_anew(keys.animation_data, strips)
-    return edited
+    return edited, lost
 
 
-def _head_moves(obj: bpy.types.Object, found: list[Retiming]) -> animation.Move:
+def _homeless(edits: CurveEdits, move: Move) -> int:
+    """How many hand-edited keys have no place after `move`."""
+    frames, _ = move(edits.hand["co"][:, 0].astype(np.float64))
+    return int(np.isnan(frames).sum())
+
+
+def _head_moves(obj: bpy.types.Object, found: list[Retiming]) -> Move:
     """Where frames of the timeline go: with the nearest piece of any lip sync of the head, moved or not."""
     moved = {one.bake.action: one.new.pieces for one in found}
     before: list[Piece] = []

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +31,7 @@ from inference.hand_edits import (
     shifted,
     to_arrays,
 )
+from inference.pieces import Piece, Stretch, follow, laid, place
 
 EVERY, REDUCED = 0.0, 0.02
 
@@ -152,7 +157,7 @@ def test_all_hand_keys_stand_through_any_regeneration(tolerance: float, edits: l
         generated_frames = set(keys["co"][~own, 0].tolist())
         assert not hand.emptied & first & generated_frames
         assert np.all(np.diff(keys["co"][:, 0]) > 0)
-        frames = np.arange(1, 60) + 0.0
+        frames = np.arange(new.frames[0], new.frames[-1] + 1, dtype=float)  # before and after, the outermost key holds
         inside = np.zeros(len(frames), bool)
         for start, end in found.spans if found else ():
             inside |= (frames > start) & (frames < end)
@@ -248,12 +253,96 @@ def test_edits_move_in_time_with_the_speech(tolerance: float, by: float) -> None
     for edit in (("value", 0.3, 0.2), ("handles", 0.5, 0.1), ("delete", 0.8, 0)):
         hand.edit(*edit)
     edits = diff(hand.keys, written)
-    keys, written = merge(generated(0.5, tolerance, start=1.0 + by), shifted(edits, lambda frames: frames + by))
+    keys, written = merge(
+        generated(0.5, tolerance, start=1.0 + by),
+        shifted(edits, lambda frames: (frames + by, np.zeros(len(frames), int))),
+    )
     his = keys[keys["type"] != GENERATED]
-    for place in ("co", "handle_left", "handle_right"):
-        moved = hand.keys[hand.his][place] + np.float32([by, 0])
-        np.testing.assert_allclose(his[place], moved, atol=1e-4)
+    for point in ("co", "handle_left", "handle_right"):
+        wanted = hand.keys[hand.his][point] + np.float32([by, 0])
+        np.testing.assert_allclose(his[point], wanted, atol=1e-4)
     assert count(diff(keys, written)) == count(edits)
+
+
+LINES = [
+    Piece(100 * i, 100, 0.0, (a, a + 48.0), (0.0, 2.0), (0.0, 2.0), mark=f"m{i}") for i, a in enumerate((1, 60, 120))
+]
+
+
+def spoken(pieces: Sequence[Piece], tolerance: float) -> Keys:
+    """One generated curve over some of three lines, each of which says something else."""
+    values = (0.5 + 0.4 * np.sin(np.arange(300) / 5)).astype(np.float32)
+    raw = FaceMotion(50.0, 0.0, ("a",), values[:, None], np.zeros((1, 0, 3), np.float32))
+    shown, start = place(raw, pieces, 24.0)
+    return make_curves(shown, 24.0, start, tolerance=tolerance).keys[0]
+
+
+def between(keys: np.ndarray, start: float, end: float) -> list[float]:
+    """Frames of the keys from `start` to `end`."""
+    frames = keys["co"][:, 0]
+    return frames[(frames >= start) & (frames <= end)].tolist()
+
+
+def moved(lines: Sequence[Piece], new: Sequence[Piece]) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    return partial(follow, lines, new)
+
+
+@pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
+@pytest.mark.parametrize("key", [0, -1])
+def test_an_edit_of_the_outermost_key_silences_no_other_line(tolerance: float, key: int) -> None:
+    alone, both = spoken(LINES[1:2], tolerance), spoken(LINES, tolerance)
+    current = as_written(alone)
+    current["co"][key, 1] += 0.1
+    keys, _ = merge(both, diff(current, Written.whole(alone)))
+    for line in (LINES[0], LINES[2]):
+        assert between(keys, *line.frames) == between(as_written(both), *line.frames)
+    assert current["co"][key].tolist() in keys["co"].tolist()
+
+
+@pytest.mark.parametrize("goes", [0, 1])
+def test_edits_between_two_lines_part_when_these_change_places(goes: int) -> None:
+    before = spoken(LINES, EVERY)
+    current = as_written(before)
+    pause = (current["co"][:, 0] > 50) & (current["co"][:, 0] < 59)
+    edits = diff(current[~pause], Written.whole(before))
+    new = [replace(line, frames=(180.0, 228.0)) if i == goes else line for i, line in enumerate(LINES)]
+    after = spoken(new, EVERY)
+    later = shifted(edits, moved(LINES, new))
+    keys, _ = merge(after, later)
+    assert between(keys, *LINES[2].frames) == between(as_written(after), *LINES[2].frames)  # nobody edited that line
+    assert len(later.touched) == len(edits.touched) == 8
+    assert not set(later.touched) & set(keys["co"][:, 0])  # what was deleted stays deleted
+    assert len(set(keys["co"][:, 0])) == len(keys)
+
+
+def test_edits_on_words_that_are_cut_off_do_not_hold_the_next_line() -> None:
+    lines = LINES[:2]
+    before = spoken(lines, EVERY)
+    current = as_written(before)
+    frames = current["co"][:, 0]
+    current["co"][(frames >= 20) & (frames <= 45), 1] = 0.0
+    current["co"][frames == 66, 1] = 0.77
+    edits = diff(current, Written.whole(before))
+    new = [laid(lines[0], Stretch((1.0, 25.0), (0.0, 1.0))), replace(lines[1], frames=(26.0, 74.0))]
+    after = spoken(new, EVERY)
+    keys, _ = merge(after, shifted(edits, moved(lines, new)))
+    his = keys["type"] != GENERATED
+    assert keys["co"][his][:, 0].tolist() == [20, 21, 22, 23, 24, 25, 32]
+    at = np.arange(33.0, 74)
+    np.testing.assert_allclose(evaluate(keys, at), after.at(at), atol=1e-5)
+    # Where nobody speaks instead they stay, for whoever draws the strip longer again.
+    alone = shifted(edits, moved(lines, [new[0], lines[1]]))
+    assert len(alone.hand) == len(edits.hand)
+
+
+def test_handles_that_float32_turns_late_on_the_timeline_are_nobodys_edit() -> None:
+    """A timeline that begins at one o'clock, as in editing: Blender aligns handles anew, in steps of float32."""
+    late = generated(1.0, REDUCED, start=86_400.0)
+    current, written = fresh(late)
+    current["handle_right"][:, 0] = np.nextafter(current["handle_right"][:, 0], np.float32(0))
+    assert diff(current, written) is None
+    current["handle_right"][5, 1] += 0.05
+    assert count(diff(current, written)) == 1
 
 
 def test_linear_keys_are_written_as_before() -> None:

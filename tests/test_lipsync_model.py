@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from reference_decoder import literal_loop
 from toy_package import NAMES, decoder_arrays
 
 from inference import Cancelled, LipSyncModel, ModelError, Speech, arkit_basis
+from inference.encoder import _Wav2Vec2Clip
+from inference.speech import SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +70,15 @@ def test_unknown_styles(model: LipSyncModel, babble: np.ndarray, style: object) 
 def test_cancel(model: LipSyncModel, babble: np.ndarray) -> None:
     with pytest.raises(Cancelled):
         model.run(Speech(babble), cancelled=lambda: True)
+
+
+def test_sentence_vectors_of_several_sizes_are_told() -> None:
+    class Varies:
+        def run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+            return np.zeros((1, inputs["speech"].shape[1]), np.float32)
+
+    package = SimpleNamespace(kernels=(10, 3), strides=(160, 2), memory_per_frame=1, fps=50.0)
+    samples = np.random.default_rng(0).normal(size=SAMPLE_RATE).astype(np.float32)
+    clip = _Wav2Vec2Clip(SimpleNamespace(package=package, wav2sem=Varies()), samples)
+    with pytest.raises(ModelError, match="several sizes"):
+        clip.sentence([(0, 20), (20, 45)], lambda part: None)

@@ -134,6 +134,14 @@ def test_official_encoder_and_other_meshes(folder: Path) -> None:
     assert package.encoder_longest == float("inf")
 
 
+@pytest.mark.parametrize("field", [{"name": "Half \ud83d"}, {"id": "\udc00"}, {"styles": ["\ud83d"]}])
+def test_half_a_character_is_refused(folder: Path, field: dict[str, object]) -> None:
+    """Blender's lists stumble over it, and one such folder would hide all models."""
+    write_json(folder, **field)
+    with pytest.raises(ModelError, match=f"no usable “{next(iter(field))}”"):
+        ModelPackage.read(folder)
+
+
 @pytest.mark.parametrize("fps", [0, 30, 60, 33.3, 1000, "50", True])
 def test_rates_that_drift_are_refused(folder: Path, fps: object) -> None:
     """A graph answers once per whole number of samples: 16 kHz are no whole number of samples 30 times a second."""

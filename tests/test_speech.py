@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inference import AudioError, read_speech
+from inference.mp3 import count_samples
 from inference.speech import SAMPLE_RATE, sound_duration
 
 
@@ -179,6 +180,54 @@ def test_sound_without_a_header(tmp_path: Path) -> None:
     for read in (read_speech, sound_duration):
         with pytest.raises(AudioError, match=r"“line\.raw” does not say what sound it holds; export it as WAV"):
             read(tmp_path / "line.raw")
+
+
+def mp3(path: Path, mode: str, header: bool, level: float = 0.5) -> bytes:
+    """Loud, then next to nothing, as talk and pauses: frames of many sizes."""
+    sound = 0.3 * np.random.default_rng(0).normal(size=6 * 16000) * np.repeat([1.0, 1e-4], 3 * 16000)
+    with soundfile.SoundFile(path, "w", 16000, 1, format="MP3", bitrate_mode=mode, compression_level=level) as file:
+        file.write(sound)
+    raw = path.read_bytes()
+    return raw if header else raw[raw.find(b"\xff\xf3", 1) :]  # MPEG 2, Layer III, without checksum
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE", "AVERAGE"])
+@pytest.mark.parametrize("header", [True, False])
+def test_an_mp3_is_heard_to_its_end_or_refused(tmp_path: Path, mode: str, header: bool) -> None:
+    """Without a header libsndfile guesses the length, and would stop where it guesses."""
+    path = tmp_path / "talk.mp3"
+    path.write_bytes(mp3(path, mode, header))
+    samples, told = count_samples(path.read_bytes())
+    assert told == header and samples / 16000 == pytest.approx(6, abs=0.15)
+    try:
+        assert read_speech(path).duration == pytest.approx(6, abs=0.15)
+    except AudioError as error:
+        assert mode != "CONSTANT" and not header and "does not say how long it is" in str(error)
+
+
+def test_an_mp3_that_is_longer_than_its_header_says_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "two.mp3"
+    path.write_bytes(mp3(path, "VARIABLE", True) * 2)
+    with pytest.raises(AudioError, match="does not say how long it is"):
+        read_speech(path)
+
+
+def test_a_whole_mp3_that_libsndfile_takes_for_longer_is_read(tmp_path: Path) -> None:
+    """It guesses by the first frames: here those of a pause."""
+    path = tmp_path / "late.mp3"
+    raw = mp3(path, "VARIABLE", False, 0.3)
+    frames = [b"\xff\xf3" + frame for frame in raw.split(b"\xff\xf3")[1:]]
+    path.write_bytes(b"".join(frames[len(frames) * 6 // 10 :] + frames[: len(frames) * 6 // 10]))
+    with soundfile.SoundFile(path) as file:
+        assert file.frames > 1.2 * count_samples(path.read_bytes())[0]
+    assert read_speech(path).duration == pytest.approx(6, abs=0.3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(junk=st.binary(max_size=400), tag=st.booleans())
+def test_counting_an_mp3_ends_whatever_it_holds(junk: bytes, tag: bool) -> None:
+    samples, _ = count_samples((b"ID3\x04\x00\x10" if tag else b"\xff\xf3") + junk)
+    assert 0 <= samples <= 1152 * len(junk)
 
 
 def test_mp3_may_lack_its_last_frame(tmp_path: Path) -> None:

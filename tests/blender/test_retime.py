@@ -126,6 +126,40 @@ def test_hand_edits_move_with_the_piece_they_lie_in(settings: Any, speech_file: 
     assert hand == [40, 290]
 
 
+def test_an_edit_of_the_first_key_silences_no_line_that_comes_before_it_now(
+    settings: Any, speech_file: Path, toy_folder: Path
+) -> None:
+    one, two = add_strip(speech_file, 11, "one"), add_strip(speech_file, 211, "two", 4)
+    head = generate_from_strips(one, two)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    curve(head).keyframe_points[0].co.y += 0.05
+    drag(one, 401)
+    bpy.ops.wav2sem.retime()
+    assert bpy.context.window_manager.wav2sem_job.message.endswith("1 key edited by hand moved along.")
+    assert largest_error(head, motion, fit, 211) < EXACT
+
+
+def test_edits_on_words_that_are_cut_off_leave_the_next_line_alone(
+    settings: Any, speech_file: Path, toy_folder: Path
+) -> None:
+    """The end of a line is trimmed, and the next one moved up to it."""
+    one, two = add_strip(speech_file, 1, "one"), add_strip(speech_file, 101, "two", 4)
+    head = generate_from_strips(one, two)
+    motion, fit = motion_of(toy_folder, speech_file), fit_of(head)
+    for point in curve(head).keyframe_points:
+        if round(point.co.x) in (20, 50, 60):
+            point.co.y = 0.9
+            point.type = "KEYFRAME"
+    set_handles(one, 1, 37)
+    drag(two, 38)
+    bpy.ops.wav2sem.retime()
+    assert [round(point.co.x) for point in curve(head).keyframe_points if point.type == "KEYFRAME"] == [20]
+    assert bpy.context.window_manager.wav2sem_job.message.endswith(
+        "; 1 key edited by hand moved along; 2 on words that are cut off and spoken over left out."
+    )
+    assert largest_error(head, motion, fit, 38) < EXACT
+
+
 def test_a_bake_in_the_nla_follows_too(settings: Any, speech_file: Path, toy_folder: Path) -> None:
     strip = add_strip(speech_file, 30)
     settings.destination = "NLA"
