@@ -49,7 +49,7 @@ class Config:
     rate: float = 8e-4  # highest learning rate, Muon's and AdamW's
     warm_up: float = 0.04  # fraction of the run
     ema: float = 0.999
-    real_share: float = 0.45  # fraction of examples that start with real speech
+    real_share: float = 0.45  # fraction of examples with speech that start with real speech
     nonspeech_share: float = 0.09  # fraction of examples without any speech: lips at rest
     foreign_weight: float = 1.5  # how much more often a clip in another language than English is drawn than its length
     long_share: float = 0.2  # fraction of batches with crops three times as long, batch a third

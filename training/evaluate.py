@@ -47,11 +47,16 @@ voices that training never heard.
 class Report:
     """A package being judged: sections add text, verdicts and data."""
 
-    def __init__(self, model: LipSyncModel, clips: EvalSet, options: argparse.Namespace) -> None:
-        self.model, self.clips, self.options = model, clips, options
+    def __init__(self, model: LipSyncModel, options: argparse.Namespace) -> None:
+        self.model, self.options = model, options
         self.text: list[str] = []
         self.verdicts: list[dict[str, Any]] = []
         self.data: dict[str, Any] = {}
+
+    @cached_property
+    def clips(self) -> EvalSet:
+        """The development clips; raises FileNotFoundError when these or the head are not there."""
+        return EvalSet.load(self.options.eval, self.options.flame)
 
     @cached_property
     def recordings(self) -> list[tuple[str, np.ndarray]]:
@@ -205,11 +210,11 @@ def main() -> None:
         parser.error(str(error))
     if model.basis.shape[1] != FLAME_VERTICES:
         parser.error(f"the clips are measured on FLAME heads; this model moves {model.basis.shape[1]} vertices")
-    report = Report(model, EvalSet.load(options.eval, options.flame), options)
+    report = Report(model, options)
     for name in tqdm(options.sections, "report"):
         try:
             SECTIONS[name](report)
-        except (FileNotFoundError, ImportError, ValueError, subprocess.SubprocessError) as error:
+        except (FileNotFoundError, ImportError, ValueError, LipSyncError, subprocess.SubprocessError) as error:
             report.missing(name, error)
         report.save()
     print(report.save())

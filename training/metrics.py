@@ -16,6 +16,8 @@ import numpy as np
 
 from .geometry import lip_vertices
 
+_STILL = 1e-6  # of its size: a gap that changes by less does not move
+
 __all__ = [
     "bootstrap",
     "closure_recall",
@@ -138,12 +140,14 @@ def closure_recall(
 
 def sync_offset(predicted: np.ndarray, true: np.ndarray, fps: float, reach: int = 10) -> float:
     """Seconds by which the predicted lip gap is late: the shift within ``reach`` frames with the highest
-    correlation.
+    correlation. NaN when one of the gaps hardly changes.
     """
     count = min(len(predicted), len(true))
     if count <= 2 * reach:
         raise ValueError(f"A sync offset needs more than {2 * reach} frames, there are {count}.")
     p, t = np.asarray(predicted)[:count], np.asarray(true)[:count]
+    if min(np.ptp(gap) / max(np.abs(gap).max(), 1e-12) for gap in (p, t)) < _STILL:
+        return float("nan")
     shifts = range(-reach, reach + 1)
     scores = [correlation(p[max(0, s) : count + min(0, s)], t[max(0, -s) : count - max(0, s)]) for s in shifts]
     return (int(np.nanargmax(scores)) - reach) / fps

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 from tqdm import tqdm
+
+from inference import LipSyncError
+from inference.model_package import ModelPackage
 
 from . import checkpoints
 from .batches import rest_pose
@@ -76,35 +78,54 @@ def fill(network: nn.Module, arrays: dict[str, np.ndarray], without: str = "") -
             getattr(owner, last).data.copy_(value)
 
 
-def restore(package: Path) -> tuple[FaceFormer, Wav2Sem | None, tuple[str, ...], MadeWith]:
+def restore(folder: Path) -> tuple[FaceFormer, Wav2Sem | None, tuple[str, ...], MadeWith]:
     """The networks of a package as they move there, its blendshapes' names and what it was made with.
 
-    Raises ValueError when the package is not one of training.export's.
+    Raises ModelError when there is no package in `folder`, and ValueError when it is not one of training.export's.
     """
-    model: dict[str, Any] = json.loads((package / "model.json").read_text(encoding="utf-8"))
-    names, made = tuple(model["output"]["names"]), MadeWith(**model.get("made_with", {}))
-    arrays = graph_parameters(package / "model.onnx")
-    hidden, bands = arrays["audio_encoder.front_end.conv1.weight"].shape[:2]
+    package = ModelPackage.read(folder)
+    if package.output_kind != "blendshapes" or package.encoder_kind != "frames":
+        raise ValueError(f"“{package.name}” is not of training.export; restore a package that is.")
+    made = _made_with(folder)
+    arrays = graph_parameters(folder / "model.onnx")
     config = Config(
-        bands=bands,
-        hidden=hidden,
+        bands=_size(arrays, "audio_encoder.front_end.conv1.weight", 1),
+        hidden=_size(arrays, "audio_encoder.front_end.conv1.weight", 0),
         layers=_layers(arrays),
         heads=made.heads,
-        semantic=arrays["semantic_map.weight"].shape[1] if "semantic_map.weight" in arrays else 0,
-        decoder=len(arrays["audio_feature_map.bias"]),
-        decoder_heads=model["decoder"]["heads"],
-        period=model["decoder"]["period"],
+        semantic=_size(arrays, "semantic_map.weight", 1) if "semantic_map.weight" in arrays else 0,
+        decoder=_size(arrays, "audio_feature_map.bias", 0),
+        decoder_heads=package.heads,
+        period=package.period,
     )
-    network = FaceFormer(config, len(names)).eval()
-    with np.load(package / "decoder.npz", allow_pickle=False) as stored:
+    network = FaceFormer(config, len(package.output_names)).eval()
+    with np.load(folder / "decoder.npz", allow_pickle=False) as stored:
         decoder = {f"decoder.{name}": stored[name] for name in stored.files}
     fill(network, arrays | decoder, "phone_head")
     if not config.semantic:
-        return network, None, names, made
-    arrays = graph_parameters(package / "wav2sem.onnx")
+        return network, None, package.output_names, made
+    arrays = graph_parameters(folder / "wav2sem.onnx")
     wav2sem = Wav2Sem(replace(config, layers=_layers(arrays))).eval()
     fill(wav2sem, arrays)
-    return network, wav2sem, names, made
+    return network, wav2sem, package.output_names, made
+
+
+def _made_with(folder: Path) -> MadeWith:
+    """What model.json says of that; raises ValueError for what cannot be."""
+    stored = json.loads((folder / "model.json").read_text(encoding="utf-8")).get("made_with", {})
+    try:
+        heads, gain, advance = (float(stored.get(field.name, field.default)) for field in fields(MadeWith))
+        if stored.keys() <= {field.name for field in fields(MadeWith)} and 1 <= heads <= 64 and 0 < gain < 100:
+            return MadeWith(int(heads), gain, int(advance))
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ValueError(f"The model.json in “{folder}” has no usable “made_with” ({error}).") from error
+    raise ValueError(f"The model.json in “{folder}” has no usable “made_with”.")
+
+
+def _size(arrays: dict[str, np.ndarray], name: str, axis: int) -> int:
+    if name not in arrays or arrays[name].ndim <= axis:
+        raise ValueError(f"This package is not of training.export: it has no {name}.")
+    return int(arrays[name].shape[axis])
 
 
 def _layers(arrays: dict[str, np.ndarray]) -> int:
@@ -147,7 +168,10 @@ def main() -> None:
     options = parser.parse_args()
     if (options.folder / "last.pt").exists():
         parser.error(f"{options.folder / 'last.pt'} exists and is kept; name another folder.")
-    network, wav2sem, names, made = restore(options.package)
+    try:
+        network, wav2sem, names, made = restore(options.package)
+    except (LipSyncError, ValueError) as error:
+        parser.error(str(error))
     differs = parity(network, wav2sem, options.package, made.advance)
     print(f"largest difference to the package: {differs:.1e} of a weight")
     if differs > TOLERANCE:

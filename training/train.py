@@ -248,6 +248,9 @@ def train(
         for group in (group for each in optimisers for group in each.param_groups):
             group["lr"] = learning_rate(progress, config)
         batch = Batch(**{name: value.to(accelerator.device) for name, value in vars(batch).items()})
+        # What is dropped at a step follows from its number, so that a resumed training goes the same way.
+        dropped = np.random.SeedSequence((config.seed, step, accelerator.process_index))
+        torch.manual_seed(int(dropped.generate_state(1)[0]))
         with accelerator.autocast():
             terms = forward_loss(network, losses, batch, filters)
         accelerator.backward(terms["total"])

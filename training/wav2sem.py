@@ -214,6 +214,14 @@ def branch_config(initial: Path, **changes: float) -> Config:
     return replace(checkpoints.config_of(initial), dropout=0.1, semantic=Config.semantic, **changes)  # type: ignore[arg-type]
 
 
+def take_over(network: Wav2Sem, initial: Path) -> None:
+    """Start from a lip network's averaged parameters, or from an earlier branch."""
+    state = checkpoints.load(initial)
+    found = state["average"] if "average" in state else state["network"]
+    parts = ("audio_encoder.", "upper.", "projection.")
+    network.load_state_dict({k: v for k, v in found.items() if k.startswith(parts)}, strict=False)
+
+
 def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, initial: Path) -> Wav2Sem:
     """Train for config.minutes on top of the encoder in `initial`; writes wav2sem.pt and retrieval.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -225,10 +233,7 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, ini
     whitening = Whitening.fit(raw["train"][np.unique(texts["train"], return_index=True)[1]], config.semantic)
     meant = {split: whitening(vectors).astype(np.float32) for split, vectors in raw.items()}
     network = Wav2Sem(config)
-    state = checkpoints.load(initial)
-    found = state.get("average", state["network"])  # a lip network's averaged parameters, or an earlier branch
-    parts = ("audio_encoder.", "upper.", "projection.")
-    network.load_state_dict({k: v for k, v in found.items() if k.startswith(parts)}, strict=False)
+    take_over(network, initial)
     features = clip_features(network, corpus, cache)
     _fit(network, config, features, sets["train"], texts["train"], torch.from_numpy(meant["train"]), random)
     state = {

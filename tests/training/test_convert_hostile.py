@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +62,32 @@ DRESSES: dict[str, Callable[[State], Any]] = {
     "double": lambda s: {n: v.double() for n, v in s.items()},
     "no table, strange extras": lambda s: {n: v for n, v in s.items() if n != "PPE.pe"} | {"seen": torch.tensor(7)},
 }
+
+
+def test_a_bytearray_of_any_size_is_refused_unmade(tmp_path: Path, state: State) -> None:
+    """Torch makes it before anything can be checked."""
+    size = struct.pack("<q", 1 << 44)
+    made = b"\x80\x02}X\x01\x00\x00\x00acbuiltins\nbytearray\n\x8a\x08" + size + b"\x85Rs."
+    torch.save(state, tmp_path / "base.pth")
+    with zipfile.ZipFile(tmp_path / "base.pth") as base, zipfile.ZipFile(tmp_path / "m.pth", "w") as bad:
+        for member in base.infolist():
+            bad.writestr(member.filename, made if member.filename.endswith("data.pkl") else base.read(member))
+    with pytest.raises(ConvertError, match="bytearray"):
+        read_checkpoint(tmp_path / "m.pth")
+
+
+def test_tensors_without_storage_are_refused(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"a": torch.empty(3, device="meta")}}, tmp_path / "m.pth")
+    with pytest.raises(ConvertError):
+        read_checkpoint(tmp_path / "m.pth")
+
+
+@pytest.mark.parametrize("text", ['{"num_attention_heads": 0}', '{"num_attention_heads": Infinity}', "[" * 100_000,
+                                  '{"conv_stride": [1e999]}', '{"num_attention_heads": -2}'])  # fmt: skip
+def test_odd_audio_configs_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ConvertError, match=r"no wav2vec2 config\.json"):
+        AudioConfig.read(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -86,6 +86,12 @@ def test_sync_offset_finds_the_shift(shift):
     assert metrics.sync_offset(np.roll(curve, shift), curve, 30.0) == pytest.approx(shift / 30)
 
 
+def test_lips_that_do_not_move_are_not_late():
+    curve = np.sin(np.arange(100) / 5)
+    for still in (np.zeros(100), 1.84 + 1e-12 * curve):
+        assert np.isnan(metrics.sync_offset(still, curve, 30.0)) and np.isnan(metrics.sync_offset(curve, still, 30.0))
+
+
 def test_gap_scores():
     true = np.sin(np.arange(100) / 5)
     r, error = metrics.gap_scores(true + 0.1, true)

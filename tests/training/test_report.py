@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_vertex_rows_have_the_errors_that_are_known(toy_folder: Path) -> None:
     assert rows["another sentence"]["LVE_B mm"] == 0  # all three say the same
     assert neutral["√LVE_A mm"] >= neutral["LVE_B mm"] > 0
     assert rows["mean expression"]["LVE_A m²"] < neutral["LVE_A m²"]
+    assert np.isnan(neutral["lag ms"]) and itself["lag ms"] == 0
     assert rows["package"]["LVE_B mm"] > 0 and rows["package"]["frames"] == 3 * 61
 
 
@@ -98,6 +100,7 @@ def test_readers_are_judged_at_every_speed_by_the_rules_at_that_speed(tmp_path: 
     about = {"speaker": "a", "language": "en", "text": "", "source": "real:x", "tier": "A", "seconds": 1.2}
     kinds = [("a", "test", PHONES), ("b", "train", PHONES), ("c", "test", None)]
     clips = [Clip(id=name, audio="a.wav", split=split, phones=phones, **about) for name, split, phones in kinds]
+    clips.append(replace(clips[0], id="d", source="real:an4"))  # spelt words
     (tmp_path / "clips.jsonl").write_text("".join(clip.line() + "\n" for clip in clips))
     readers = reader_clips(tmp_path, tmp_path)
     assert [clip.name for clip in readers] == ["a"]
@@ -111,6 +114,19 @@ def test_readers_are_judged_at_every_speed_by_the_rules_at_that_speed(tmp_path: 
 
 def motion(weights: np.ndarray, basis: np.ndarray) -> FaceMotion:
     return FaceMotion(FPS, 0.0, tuple(NAMES), weights, basis)
+
+
+def test_a_report_without_clips_still_says_what_it_can(toy_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    """No development clips, and a corpus whose recordings are elsewhere."""
+    about = {"speaker": "a", "language": "en", "text": "", "source": "real:x", "tier": "A", "seconds": 1.2}
+    clip = Clip(id="a", audio="a.wav", split="test", phones=PHONES, **about)
+    (tmp_path / "clips.jsonl").write_text(clip.line() + "\n")
+    argv = ["evaluate", str(toy_folder), "--out", str(tmp_path), "--sections", "clips", "closures"]
+    argv += ["--eval", str(tmp_path), "--flame", str(tmp_path / "none.npz"), "--cache", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*argv, "--real", str(tmp_path)])
+    evaluate.main()
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Left out: clips" in text and "Left out: closures" in text
 
 
 def test_a_report_of_one_section(toy_folder: Path, shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +12,26 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+from inference import ModelError  # noqa: E402
 from training.calibration import Calibration  # noqa: E402
+from training.checkpoints import save  # noqa: E402
 from training.config import PHONES, Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
 from training.export import amplify, export_package, parity  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 from training.packing import PREROLL, Clip, Corpus  # noqa: E402
-from training.restore import fill, fit_phone_head, restore  # noqa: E402
+from training.restore import TOLERANCE, fill, fit_phone_head, restore  # noqa: E402
 from training.targets import NAMES  # noqa: E402
+from training.wav2sem import branch_config, take_over  # noqa: E402
 
 REST = np.full(len(NAMES), 0.1, np.float32)
+
+
+def filled(network: torch.nn.Module) -> torch.nn.Module:
+    """With parameters that all differ: what begins as nothing would be restored by doing nothing."""
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.1)
+    return network.eval()
 
 
 def parameters_of(network: FaceFormer) -> dict[str, torch.Tensor]:
@@ -33,10 +44,8 @@ def parameters_of(network: FaceFormer) -> dict[str, torch.Tensor]:
 def test_a_package_is_the_network_again(tmp_path: Path, semantic: int) -> None:
     torch.manual_seed(3)
     config = Config(hidden=96, layers=2, heads=2, decoder=16, semantic=semantic, period=5)
-    network = FaceFormer(config, len(NAMES)).eval()
-    wav2sem = Wav2Sem(config).eval() if semantic else None
-    for parameter in [*network.parameters(), *(wav2sem.parameters() if wav2sem else ())]:
-        torch.nn.init.normal_(parameter, 0, 0.1)  # what begins as nothing would be restored by doing nothing
+    network = filled(FaceFormer(config, len(NAMES)))
+    wav2sem = filled(Wav2Sem(config)) if semantic else None
     before = parameters_of(network)
     amplify(network.decoder, REST, 1.3)
     export_package(network, tuple(NAMES), wav2sem, tmp_path, "0.0.1", True, 20, Calibration(1.3))
@@ -51,6 +60,37 @@ def test_a_package_is_the_network_again(tmp_path: Path, semantic: int) -> None:
     if sentences is not None:
         speech = 0.1 * torch.randn(1, 16000)
         torch.testing.assert_close(sentences(speech), wav2sem(speech), atol=1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("made", [{"heads": 0}, {"heads": 3}, {"gain": 0}, {"gain": "x"}, {"wheels": 4}, [1]])
+def test_a_package_made_with_what_cannot_be_is_refused(tmp_path: Path, made: object) -> None:
+    network = filled(FaceFormer(Config(hidden=96, layers=1, heads=2, decoder=16, semantic=0), len(NAMES)))
+    export_package(network, tuple(NAMES), None, tmp_path, "0.0.1", False)
+    model = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(model | {"made_with": made}))
+    if made == {"heads": 3}:  # 96 features have three heads, too: what it says differs
+        restored, _, _, found = restore(tmp_path)
+        assert parity(restored, None, tmp_path, found.advance) > TOLERANCE
+        return
+    with pytest.raises(ValueError, match="made_with"):
+        restore(tmp_path)
+
+
+def test_other_packages_are_refused(toy_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"not of training\.export"):
+        restore(toy_folder)
+    with pytest.raises(ModelError):
+        restore(tmp_path)
+
+
+def test_wav2sem_goes_on_from_what_was_restored(tmp_path: Path) -> None:
+    config = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=8)
+    network = FaceFormer(config, len(NAMES))
+    save(tmp_path / "last.pt", {"config": config.to_dict(), "names": list(NAMES), "average": network.state_dict()})
+    branch = Wav2Sem(branch_config(tmp_path / "last.pt"))
+    take_over(branch, tmp_path / "last.pt")
+    for name, value in network.audio_encoder.state_dict().items():
+        assert torch.equal(branch.audio_encoder.state_dict()[name], value)
 
 
 def test_parameters_of_something_else_are_refused() -> None:

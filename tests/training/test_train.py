@@ -77,11 +77,13 @@ def test_every_parameter_has_one_optimiser() -> None:
     assert not any("vertice_map" in name or "bias" in name or "conv" in name for name in muon)
 
 
+@pytest.mark.parametrize("more", [{}, {"semantic": 8}, {"dropout": 0.1}])
 def test_an_interrupted_training_ends_where_another_does(
-    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, float]
 ) -> None:
-    """Nothing that an optimiser remembers is lost with the process."""
-    config, saved = Config(**TINY.to_dict() | {"steps": 6}), []
+    """Nothing that an optimiser remembers is lost with the process, nor what chance drops."""
+    config, saved = Config(**TINY.to_dict() | {"steps": 6} | more), []
+    vectors = np.random.default_rng(1).normal(size=(6, 8)).astype(np.float32) if config.semantic else None
 
     def interrupted(path: Path, state: dict[str, object]) -> None:
         save(path, state)
@@ -92,9 +94,9 @@ def test_an_interrupted_training_ends_where_another_does(
     with monkeypatch.context() as patch:
         patch.setattr("training.checkpoints.save", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(config, corpus, tmp_path / "halted")
+            train(config, corpus, tmp_path / "halted", vectors)
     for run in ("halted", "whole"):
-        train(config, corpus, tmp_path / run)
+        train(config, corpus, tmp_path / run, vectors)
     halted, whole = (load(tmp_path / run / "last.pt") for run in ("halted", "whole"))
     assert halted["step"] == whole["step"] == 6
     for name, value in whole["network"].items():

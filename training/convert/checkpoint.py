@@ -84,6 +84,8 @@ def _check_declared_sizes(path: Path, size: int) -> None:
                 elements = int(argument or 0)
             elif operation.name == "BINPERSID" and elements > size:
                 raise ConvertError(f"“{path.name}” declares tensors larger than the file; do not trust it.")
+            elif operation.name == "GLOBAL" and "bytearray" in str(argument):  # of any size, and torch lets it pass
+                raise ConvertError(f"“{path.name}” is not just weights: it makes a bytearray; do not trust it.")
 
 
 def _unwrap(path: Path, loaded: Any) -> Mapping[str, torch.Tensor]:
@@ -104,7 +106,12 @@ def _arrays(path: Path, tensors: Mapping[str, torch.Tensor], size: int) -> dict[
     elements = 0  # of all, because many names may stand for one and the same storage
     for name, tensor in tensors.items():
         elements += tensor.numel()
-        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size or elements > size:
+        if (
+            tensor.is_meta
+            or tensor.layout != torch.strided
+            or tensor.numel() * tensor.element_size() > size
+            or elements > size
+        ):
             raise ConvertError(f"“{path.name}” declares tensors larger than the file; do not trust it.")
         if not tensor.is_floating_point():
             continue

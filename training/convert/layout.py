@@ -50,12 +50,15 @@ class AudioConfig:
                 raise ConvertError(
                     f"“{path}” is of a large wav2vec2; FaceFormer and Wav2Sem are built on the base one."
                 )
+            heads = int(data.get("num_attention_heads", base.heads))
+            if heads < 1:
+                raise ValueError(f"{heads} attention heads")
             return AudioConfig(
-                int(data.get("num_attention_heads", base.heads)),
+                heads,
                 tuple(int(stride) for stride in data.get("conv_stride", base.strides)),
                 float(data.get("layer_norm_eps", base.epsilon)),
             )
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ConvertError(f"“{path}” is no wav2vec2 config.json ({error}).") from error
 
 

@@ -75,6 +75,7 @@ def _run(decoder: pocketsphinx.Decoder, speech: np.ndarray, words: list[str]) ->
     if not words:
         return None
     data = (np.clip(speech, -1, 1) * 32767).astype("<i2").tobytes()
+    decoder.reinit_feat()  # forget what was aligned before: which clips that was is chance
     try:
         decoder.set_align_text(" ".join(words))
         for second_pass in (False, True):  # words first, then phones inside them

@@ -94,11 +94,17 @@ def figures(predicted: list[FaceMotion], data: HeldOut) -> tuple[dict[str, Any],
         "MVE face mm": 1000 * metrics.mean_vertex_error(found, true, face).pooled,
         "FDD m²": dynamics.pooled, "FDD unsigned m²": size,
         "gap r": float(np.mean([r for r, _ in scores])), "gap MAE mm": float(np.mean([e for _, e in scores])),
-        "closures ±40 ms": float(np.nanmean(recall)),
-        "lag ms": float(1000 * np.mean([metrics.sync_offset(p, t, FPS) for p, t in gaps if len(t) > 20])),
+        "closures ±40 ms": _known_mean(recall),
+        "lag ms": float(1000 * _known_mean([metrics.sync_offset(p, t, FPS) for p, t in gaps if len(t) > 20])),
         "frames": sum(len(motion.weights) for motion in data.truth),
     }  # fmt: skip
     return row, 1000 * plain.each
+
+
+def _known_mean(values: list[float]) -> float:
+    """Mean of what is a number; NaN where nothing is."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def vertex_rows(model: LipSyncModel, baseline: LipSyncModel | None, data: HeldOut) -> list[dict[str, Any]]:
