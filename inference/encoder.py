@@ -60,11 +60,20 @@ class AudioEncoder:
         """Why the model does not run where it was asked to, in one sentence, or None."""
         return self.graph.note or (self.wav2sem.note if self.wav2sem else None)
 
-    def listen(self, speech: Speech, tick: Callable[[float], None], longest: float | None = None) -> Heard:
+    def listen(
+        self,
+        speech: Speech,
+        tick: Callable[[float], None],
+        longest: float | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Heard:
         """Memory of the whole clip. tick(fraction done) is called before every window and may raise to stop.
 
-        longest: seconds of speech that go through the network at once; by default the package's.
+        longest: seconds of speech that go through the network at once; by default the package's. Raises Cancelled, also
+        within a window, when `cancelled()` turns true.
         """
+        for graph in filter(None, (self.graph, self.wav2sem)):
+            graph.cancelled = cancelled
         samples = speech.unit_variance() if self.package.normalise == "unit-variance" else speech.samples
         clip = (_Wav2Vec2Clip if self.package.encoder_kind == "wav2vec2" else _FramesClip)(self, samples)
         rate = self.package.fps * self.package.memory_per_frame

@@ -36,3 +36,6 @@ class RuntimeMissing(LipSyncError):
 
 class Cancelled(LipSyncError):
     """The user stopped the work; nothing has been changed."""
+
+    def __init__(self, message: str = "Cancelled; nothing was changed.") -> None:
+        super().__init__(message)

@@ -78,17 +78,19 @@ class LipSyncModel:
         style: a name, a blend such as "neutral:0.7, broad:0.3", or {name: weight}; by default the package's.
         progress(fraction, stage) is called from this thread. longest: seconds that the decoder runs on before it
         starts afresh at a pause; by default the package's, `math.inf` for never. Raises Cancelled soon after
-        `cancelled()` turns true: within one window (24 or 40 s) of speech; ModelError when the model makes no numbers.
+        `cancelled()`, which is also called from another thread, turns true; ModelError when the model makes no numbers.
         """
 
         def tick(fraction: float, stage: str) -> None:
             if cancelled and cancelled():
-                raise Cancelled("Cancelled; nothing was changed.")
+                raise Cancelled
             if progress:
                 progress(fraction, stage)
 
         blend = self.style_vector(style)
-        heard = self.encoder.listen(speech, lambda part: tick(_LISTENING * part, "Listening to the speech"))
+        heard = self.encoder.listen(
+            speech, lambda part: tick(_LISTENING * part, "Listening to the speech"), cancelled=cancelled
+        )
         hidden = self._decode(
             heard,
             blend,

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import distributions
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 
-from .errors import ModelError, RuntimeMissing
+from .errors import Cancelled, ModelError, RuntimeMissing
 
 # The order is that of "AUTO": what is fastest first.
 PROVIDERS = {
@@ -18,6 +21,7 @@ PROVIDERS = {
     "COREML": "CoreMLExecutionProvider",
     "CPU": "CPUExecutionProvider",
 }
+_GLANCE = 0.1  # seconds between two looks at whether a run is still wanted
 _RUNTIMES = frozenset(f"onnxruntime{kind}" for kind in ("", "-gpu", "-directml", "-openvino", "-rocm", "-training"))
 
 
@@ -65,11 +69,13 @@ class Session:
 
     provider: a key of `PROVIDERS`, or "AUTO" for the fastest that the machine offers. threads: 0 means one per core.
     `provider` then says where it runs, `note` in one sentence why that is not what was asked for (else None).
+    `cancelled` may be set: a run ends soon after it turns true, however long it would take.
     Raises ModelError when the graph cannot be loaded, RuntimeMissing when onnxruntime cannot.
     """
 
     def __init__(self, path: Path, provider: str = "CPU", threads: int = 0) -> None:
         self._path, self._threads = path, threads
+        self.cancelled: Callable[[], bool] | None = None
         self.note: str | None = None
         offered = available_providers()
         self.provider = (offered[0] if offered else "CPU") if provider == "AUTO" else provider
@@ -89,11 +95,15 @@ class Session:
     def run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """One output of the graph; a device that fails is left for the CPU, once and for all.
 
-        Raises ModelError when that fails, too, and when the output is no array of floats.
+        Raises ModelError when that fails, too, and when the output is no array of floats; Cancelled.
         """
+        options = _onnxruntime().RunOptions()
         try:
-            answer = self._session.run([output], inputs)[0]
+            with _ended_by(self.cancelled, options):
+                answer = self._session.run([output], inputs, options)[0]
         except Exception as error:
+            if options.terminate:
+                raise Cancelled from error
             self._recover(error)
             return self.run(output, inputs)
         if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":  # texts, a sequence, nothing
@@ -134,6 +144,29 @@ class Session:
         if session.get_providers()[0] != wanted[0]:
             self._fall_back("its driver or libraries are missing")
         return session
+
+
+@contextmanager
+def _ended_by(cancelled: Callable[[], bool] | None, options: Any) -> Iterator[None]:
+    """Meanwhile, let a run with `options` end when `cancelled()` turns true: a stranger's graph may loop for ever."""
+    if cancelled is None:
+        yield
+        return
+    over = Event()
+
+    def watch() -> None:
+        while not over.wait(_GLANCE):
+            if cancelled():
+                options.terminate = True
+                return
+
+    watcher = Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def _essence(error: Exception) -> str:

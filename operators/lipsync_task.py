@@ -208,7 +208,7 @@ def _check_frames(takes: Sequence[Take], fps: float) -> None:
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:
     if cancelled():
-        raise Cancelled("Cancelled; nothing was changed.")
+        raise Cancelled
 
 
 def _model(package: ModelPackage, device: str, threads: int) -> LipSyncModel:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from toy_package import NAMES, STYLES, decoder_arrays, write_json
 
-from inference import LipSyncModel, ModelError, ModelPackage, Speech, list_packages
+from inference import Cancelled, LipSyncModel, ModelError, ModelPackage, Speech, list_packages
 from inference.compact import pack
 
 
@@ -310,6 +311,30 @@ def test_graph_that_answers_with_no_numbers(
     answer_with(folder, path, inputs, node, found)
     with pytest.raises(ModelError, match=f"“{path}” answers with something other than numbers"):
         LipSyncModel.load(folder).run(Speech(babble))
+
+
+def test_a_graph_that_never_ends_can_be_cancelled(folder: Path, babble: np.ndarray) -> None:
+    """A loop of 2^62 rounds."""
+    round_of = helper.make_tensor_value_info("round", TensorProto.INT64, [])
+    on, goes_on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("on", "goes_on"))
+    was, now = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None]) for name in ("was", "now"))
+    same = [helper.make_node("Identity", ["on"], ["goes_on"]), helper.make_node("Identity", ["was"], ["now"])]
+    once = helper.make_graph(same, "body", [round_of, on, was], [goes_on, now])
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["rounds", "yes", "speech"], ["semantic"], body=once)],
+        "g",
+        [helper.make_tensor_value_info("speech", TensorProto.FLOAT, [1, None])],
+        [helper.make_tensor_value_info("semantic", TensorProto.FLOAT, [1, None])],
+        [helper.make_tensor("rounds", TensorProto.INT64, [], [1 << 62]),
+         helper.make_tensor("yes", TensorProto.BOOL, [], [True])],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, folder / "wav2sem.onnx")
+    write_json(folder)
+    lips, asked = LipSyncModel.load(folder), itertools.count()
+    with pytest.raises(Cancelled, match="nothing was changed"):
+        lips.run(Speech(babble), cancelled=lambda: next(asked) > 3)
 
 
 def test_unknown_blendshape(folder: Path) -> None:
