@@ -176,15 +176,20 @@ def shifted(edits: CurveEdits, move: Move, rate: float = 1.0) -> CurveEdits:
 def _moved_spans(edits: CurveEdits, move: Move, rate: float) -> np.ndarray:
     """The spans of `edits`, parted where what they hold goes several ways, float32 (n, 2)."""
     edited = np.union1d(edits.hand["co"][:, 0], edits.touched)
-    found = []
-    for start, end in edits.spans:
-        points = np.concatenate([[start], edited[(edited > start) & (edited < end)], [end]]).astype(np.float64)
-        goals, ways = move(points)
-        ways = np.where(np.isfinite(goals), ways, -1)
-        inner = np.arange(1, len(points) - 1)
-        for run in np.split(inner, np.flatnonzero(np.diff(ways[inner])) + 1):
+    inner = [
+        edited[np.searchsorted(edited, start, "right") : np.searchsorted(edited, end)] for start, end in edits.spans
+    ]
+    points = [np.array([start, *between, end]) for (start, end), between in zip(edits.spans, inner, strict=True)]
+    everywhere = np.concatenate([np.zeros(0), *points])
+    goals, ways = move(everywhere)
+    ways = np.where(np.isfinite(goals), ways, -1)
+    found, begin = [], 0
+    for span in points:
+        between = np.arange(begin + 1, begin + len(span) - 1)
+        begin += len(span)
+        for run in np.split(between, np.flatnonzero(np.diff(ways[between])) + 1):
             if len(run) and ways[run[0]] >= 0:
-                found.append([_end(points, goals, ways, run[0], -1, rate), _end(points, goals, ways, run[-1], 1, rate)])
+                found.append([_end(everywhere, goals, ways, run[i], side, rate) for i, side in ((0, -1), (-1, 1))])
     return np.unique(np.array(found, np.float32).reshape(-1, 2), axis=0)
 
 

@@ -5,7 +5,7 @@ Threading rules:
 - the worker never touches bpy, nor an object that came from it; it gets arrays and frozen dataclasses;
 - it talks through `progress` and its result alone; the main thread asks `poll` from a timer;
 - an exception crosses over as a value and is raised by `result` on the main thread;
-- the network cannot be interrupted within one window of speech: that bounds how long a cancel takes.
+- the network looks ten times a second whether it is still wanted: that bounds how long a cancel takes.
 """
 
 from __future__ import annotations
