@@ -124,7 +124,7 @@ class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
             return {"CANCELLED"}
         who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
         hand = f"; {edited} key{'s' * (edited > 1)} edited by hand moved along" if edited else ""
-        gone = f"; {lost} edited key{'s' * (lost > 1)} on words that are cut off and spoken over left out" if lost else ""
+        gone = f"; {lost} edited key{'s' * (lost > 1)} on words cut off and spoken over left out" if lost else ""
         state = job_state(context)
         state.level, state.message, state.details = "INFO", f"{who} strips{hand}{gone}.", ""
         self.report({"INFO"}, state.message)

@@ -155,7 +155,7 @@ def test_edits_on_words_that_are_cut_off_leave_the_next_line_alone(
     bpy.ops.wav2sem.retime()
     assert [round(point.co.x) for point in curve(head).keyframe_points if point.type == "KEYFRAME"] == [20]
     assert bpy.context.window_manager.wav2sem_job.message.endswith(
-        "; 1 key edited by hand moved along; 2 edited keys on words that are cut off and spoken over left out."
+        "; 1 key edited by hand moved along; 2 edited keys on words cut off and spoken over left out."
     )
     assert largest_error(head, motion, fit, 38) < EXACT
 
