@@ -129,6 +129,20 @@ def amplify(decoder: FaceDecoder, rest: np.ndarray, gain: float) -> None:
         decoder.vertice_map_r.bias.mul_(gain).add_(shift)
 
 
+def average(network: FaceFormer, initial: FaceFormer, share: float) -> None:
+    """Move the parameters of `network` to `share` of them and the rest of `initial`, which its training began with.
+
+    Two ends of one training lie in one basin, and between them noise is heard better than at either (Wortsman et al.
+    2022, "Robust fine-tuning of zero-shot models"). Raises ValueError when they are of different shapes.
+    """
+    shapes = [{name: p.shape for name, p in each.named_parameters()} for each in (network, initial)]
+    if shapes[0] != shapes[1]:
+        raise ValueError("The two networks are of different shapes; give the checkpoint that training began with.")
+    with torch.no_grad():
+        for kept, other in zip(network.parameters(), initial.parameters(), strict=True):
+            kept.lerp_(other, 1 - share)
+
+
 def export_package(
     network: FaceFormer,
     names: tuple[str, ...],
@@ -217,6 +231,8 @@ def main() -> None:
     parser.add_argument("--wav2sem", type=Path, help="checkpoint of the branch the network was trained with")
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
+    parser.add_argument("--initial", type=Path, help="checkpoint that training began with, to average with")
+    parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument("--calibrate", type=Path, metavar="CACHE", help="corpus that gain and closures are fitted to")
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that its real clips' paths start from")
     parser.add_argument("--advance", type=int, default=0, help="milliseconds by which the lips are shown earlier")
@@ -225,6 +241,11 @@ def main() -> None:
     network, names = load_network(options.checkpoint)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")
+    if options.initial:
+        try:
+            average(network, load_network(options.initial)[0], options.share)
+        except ValueError as error:
+            parser.error(str(error))
     wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None
     calibration = Calibration(gain=options.gain)
     if options.calibrate:

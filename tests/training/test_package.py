@@ -16,7 +16,7 @@ from inference import LipSyncModel, Speech  # noqa: E402
 from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
-from training.export import amplify, check_storage, export_package, parity  # noqa: E402
+from training.export import amplify, average, check_storage, export_package, parity  # noqa: E402
 from training.model import FaceFormer, MemoryGraph  # noqa: E402
 
 NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthPressLeft", "mouthPressRight")
@@ -40,6 +40,17 @@ def test_package_equals_the_network(tmp_path: Path, semantic: int) -> None:
     assert parity(network, wav2sem, tmp_path) < 1e-4
     motion = LipSyncModel.load(tmp_path).run(Speech(np.zeros(16000, np.float32)))
     assert motion.weights.shape == (50, len(NAMES))
+
+
+def test_networks_are_averaged_in_place() -> None:
+    (one, _), (other, _) = networks(8), networks(8)
+    torch.nn.init.normal_(other.audio_feature_map.weight)
+    before = one.audio_feature_map.weight.detach().clone()
+    average(one, other, 0.7)
+    torch.testing.assert_close(one.audio_feature_map.weight, 0.7 * before + 0.3 * other.audio_feature_map.weight)
+    assert torch.equal(one.context.along.weight, other.context.along.weight)  # where both are alike
+    with pytest.raises(ValueError, match="different shapes"):
+        average(one, networks(0)[0], 0.7)
 
 
 def test_lips_may_come_earlier(tmp_path: Path) -> None:
