@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from inference import FaceMotion, LipSyncModel, Speech, arkit_basis
+from inference import LipSyncModel, Speech
 
 from ..closures import clip_speech, lip_gap
 from ..config import FPS
-from ..corpus.clips import read_clips
+from ..corpus.clips import Clip, read_clips
 from ..geometry import NEUTRAL_GAP
 from ..losses import PRESSED
-from ..targets import NAMES, render
 from .clips import EvalClip
 from .robustness import conditions
+from .vertices import need_corpus, rules_motions
 
 WORSE = 60  # clips that are also heard in noise, by telephone and at other speeds
 _ALL = "as recorded, all"
@@ -39,16 +39,13 @@ def reader_clips(cache: Path, real: Path) -> list[EvalClip]:
 
     Raises FileNotFoundError when there is no corpus in `cache`.
     """
-    if not (cache / "clips.jsonl").exists():
-        raise FileNotFoundError(f"There is no corpus in {cache}; make one with python -m training.corpus.")
-    names, deltas = arkit_basis()
-    basis, found = deltas[[list(names).index(name) for name in NAMES]], []
-    for clip in read_clips(cache):
-        reads = clip.source.startswith("real:") and clip.source != "real:an4" and clip.language.startswith("en")
-        if clip.split == "test" and clip.phones and reads:
-            gap = lip_gap(FaceMotion(FPS, 0.0, tuple(NAMES), render(clip.phones, FPS), basis))
-            curves = {"t": np.arange(len(gap)) / FPS, "aperture": gap, "speech": np.zeros(2)}
-            found.append(EvalClip(clip.id, "readers", clip_speech(clip, cache, real), curves))
+    need_corpus(cache)
+    clips = [clip for clip in read_clips(cache) if clip.split == "test" and clip.phones and _reads(clip)]
+    found = []
+    for clip, motion in zip(clips, rules_motions([clip.phones or [] for clip in clips]), strict=True):
+        gap = lip_gap(motion)
+        curves = {"t": np.arange(len(gap)) / FPS, "aperture": gap, "speech": np.zeros(2)}
+        found.append(EvalClip(clip.id, "readers", clip_speech(clip, cache, real), curves))
     return [found[i] for i in np.random.default_rng(11).permutation(len(found))]
 
 
@@ -71,6 +68,10 @@ def reader_rows(
     rows = [{"heard": condition, "clips": len(clips[:WORSE]), **_figures(found)} for condition, found in gaps.items()]
     rows[0]["clips"], clean = len(clips), rows[1]["opening r"]
     return rows[:1] + [row | {"kept": row["opening r"] / clean} for row in rows[1:]]
+
+
+def _reads(clip: Clip) -> bool:
+    return clip.source.startswith("real:") and clip.source != "real:an4" and clip.language.startswith("en")
 
 
 def _gaps(model: LipSyncModel, speech: Speech, reference: dict[str, Any], style: str | None) -> np.ndarray:

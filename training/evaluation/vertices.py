@@ -20,6 +20,7 @@ from inference import FaceMotion, LipSyncModel, arkit_basis
 from .. import metrics
 from ..closures import clip_speech, held_out, lip_gap
 from ..config import FPS
+from ..corpus.phones import Phone
 from ..targets import NAMES, render
 
 
@@ -36,6 +37,19 @@ class Offsets(Sequence[np.ndarray]):
         return self.motions[index].offsets()
 
 
+def need_corpus(cache: Path) -> None:
+    """Raises FileNotFoundError when there is no corpus in `cache`."""
+    if not (cache / "clips.jsonl").exists():
+        raise FileNotFoundError(f"There is no corpus in {cache}; make one with python -m training.corpus.")
+
+
+def rules_motions(sentences: Sequence[list[Phone]]) -> list[FaceMotion]:
+    """What the rules make of the phones of each sentence, at FPS."""
+    names, deltas = arkit_basis()
+    basis = deltas[[list(names).index(name) for name in NAMES]]
+    return [FaceMotion(FPS, 0.0, tuple(NAMES), render(phones, FPS), basis) for phones in sentences]
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Held-out sentences of real speakers: their phones, and the motion that the rules make of them."""
@@ -47,12 +61,9 @@ class HeldOut:
     @staticmethod
     def load(cache: Path, real: Path, most: int) -> HeldOut:
         """At most so many English ones. Raises FileNotFoundError when there is no corpus in `cache`."""
-        if not (cache / "clips.jsonl").exists():
-            raise FileNotFoundError(f"There is no corpus in {cache}; make one with python -m training.corpus.")
+        need_corpus(cache)
         clips = [clip for kind, clip in held_out(cache, most) if kind == "real en"]
-        names, deltas = arkit_basis()
-        basis = deltas[[list(names).index(name) for name in NAMES]]
-        truth = [FaceMotion(FPS, 0.0, tuple(NAMES), render(clip.phones or [], FPS), basis) for clip in clips]
+        truth = rules_motions([clip.phones or [] for clip in clips])
         return HeldOut([clip_speech(clip, cache, real) for clip in clips], [clip.phones for clip in clips], truth)
 
     def predict(self, model: LipSyncModel) -> list[FaceMotion]:
