@@ -188,6 +188,11 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
             return inf
         return float(field({"longest": seconds}, "longest", (int, float), lambda v: 4 <= v < 1e9))
 
+    def whole(rate: float) -> bool:
+        """Whether samples between answers are a whole number: else a graph drifts from the speech it is given."""
+        samples = SAMPLE_RATE / rate
+        return abs(samples - round(samples)) < 1e-9 * samples
+
     output = field(data, "output", dict)
     kind = field(output, "kind", str, lambda v: v in OUTPUT_KINDS)
     decoder = field(data, "decoder", dict)
@@ -225,12 +230,7 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         licence=field(data, "licence", str),
         attribution=texts(data, "attribution"),
         sample_rate=field(data, "sample_rate", int, lambda v: v == SAMPLE_RATE),
-        # A graph that answers once per so many samples would drift from speech that is cut between samples.
-        fps=float(
-            field(
-                data, "fps", (int, float), lambda v: 1 <= v <= 240 and (official or SAMPLE_RATE % (v * per_frame) == 0)
-            )
-        ),
+        fps=float(field(data, "fps", (int, float), lambda v: 1 <= v <= 240 and (official or whole(v * per_frame)))),
         normalise=field(data, "normalise", str, lambda v: v in ("none", "unit-variance")),
         topology=topology,
         output_kind=kind,

@@ -143,7 +143,13 @@ def test_half_a_character_is_refused(folder: Path, field: dict[str, object]) -> 
         ModelPackage.read(folder)
 
 
-@pytest.mark.parametrize("fps", [0, 30, 60, 33.3, 1000, "50", True])
+@pytest.mark.parametrize("fps", [40, 62.5, 16000 / 288])
+def test_rates_of_whole_samples_are_read(folder: Path, fps: float) -> None:
+    write_json(folder, fps=fps)
+    assert ModelPackage.read(folder).fps == fps
+
+
+@pytest.mark.parametrize("fps", [0, 30, 60, 33.3, 55.56, 1000, "50", True])
 def test_rates_that_drift_are_refused(folder: Path, fps: object) -> None:
     """A graph answers once per whole number of samples: 16 kHz are no whole number of samples 30 times a second."""
     write_json(folder, fps=fps)

@@ -203,15 +203,18 @@ def drift(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
     return sound * (10 ** (np.interp(np.arange(len(sound)), points, decibels) / 20)).astype(np.float32)
 
 
-def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank) -> np.ndarray:
-    """Wandering level, room and channel, noise at 0…35 dB under the speech, any level: the same, worse recorded."""
+def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank, babble_share: float = 0.45) -> np.ndarray:
+    """Wandering level, room and channel, noise at 0…35 dB under the speech, any level: the same, worse recorded.
+
+    `babble_share` of all calls add babble, .3 another noise (none of it babble where the bank has no voices).
+    """
     if random.random() < 0.3:
         sound = drift(random, sound)
     if random.random() < 0.55:
         sound = channel(random, sound)
     power = np.mean(np.square(sound)) + 1e-10
     chance = random.random()
-    if chance < 0.75:
+    if chance < 0.3 + babble_share:
         if chance < 0.18:
             noise, ratio = bank.still(random, len(sound)), random.uniform(3, 35)
         elif chance < 0.3 or not bank.voices:

@@ -141,7 +141,7 @@ class ExampleMaker:
             heard += count
             ended = filled + count
             filled = ended + int(random.integers(0, FPS // 2))
-        sound = augment.degrade(random, sound, self.bank)
+        sound = augment.degrade(random, sound, self.bank, self.config.babble_share)
         return self._finish(random, sound, phones, catch_up(weights), style, vector / max(heard, 1))
 
     def _faces(self, clip: Clip, row: int, places: np.ndarray) -> np.ndarray:

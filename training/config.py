@@ -51,6 +51,7 @@ class Config:
     ema: float = 0.999
     real_share: float = 0.45  # fraction of examples with speech that start with real speech
     nonspeech_share: float = 0.09  # fraction of examples without any speech: lips at rest
+    babble_share: float = 0.45  # fraction of examples with speech that have other people's voices below it
     foreign_weight: float = 1.5  # how much more often a clip in another language than English is drawn than its length
     long_share: float = 0.2  # fraction of batches with crops three times as long, batch a third
 

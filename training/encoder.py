@@ -16,8 +16,8 @@ from torch.nn import functional
 from transformers import Wav2Vec2Config
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2EncoderStableLayerNorm, Wav2Vec2FeatureEncoder
 
-from .config import HOP, Config
-from .features import LogMel
+from .config import FPS, HOP, SAMPLE_RATE, Config
+from .features import STEP, LogMel
 
 # Plain attention: on a CPU faster than the fused kernel at these lengths, and easy to export.
 _ATTENTION: dict[str, Any] = {"attn_implementation": "eager"}
@@ -80,13 +80,28 @@ def transformer(hidden: int, layers: int, heads: int, dropout: float) -> Wav2Vec
 
 
 class SpeechEncoder(nn.Module):
-    """Front end and transformer: (B, N) samples -> (B, N/320, hidden), frame i at i/50 s."""
+    """Front end and transformer: (B, N) samples -> (B, N/320, hidden), frame i at i/50 s (see `hear_every`)."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         wave = config.front_end == "wave"
         self.front_end = WaveFrontEnd(config.hidden) if wave else MelFrontEnd(config.bands, config.hidden)
         self.encoder = transformer(config.hidden, config.layers, config.heads, config.dropout)
+
+    def hear_every(self, step: int) -> None:
+        """Take a log-mel frame every `step` samples instead of STEP, as in training: see `LogMel`.
+
+        Raises ValueError when the front end has no log-mel.
+        """
+        if isinstance(self.front_end, MelFrontEnd):
+            self.front_end.log_mel = LogMel(len(self.front_end.log_mel.filters), step)
+        elif step != STEP:
+            raise ValueError("A front end without log-mel hears at the pace of its training alone; leave --step out.")
+
+    @property
+    def fps(self) -> float:
+        """Frames per second."""
+        return SAMPLE_RATE / 2 / self.front_end.log_mel.step if isinstance(self.front_end, MelFrontEnd) else float(FPS)
 
     def forward(
         self, speech: Tensor, filters: Tensor | None = None, mask: Tensor | None = None, valid: Tensor | None = None

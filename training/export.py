@@ -26,9 +26,10 @@ from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
 from .batches import rest_pose
 from .calibration import Calibration, calibrate
-from .config import FPS, SAMPLE_RATE, STYLES, Config
+from .config import SAMPLE_RATE, STYLES, Config
 from .decoder import FaceDecoder
 from .encoder import Wav2Sem
+from .features import STEP
 from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
 from .packing import load_corpus
@@ -143,6 +144,13 @@ def average(network: FaceFormer, initial: FaceFormer, share: float) -> None:
             kept.lerp_(other, 1 - share)
 
 
+def hear_every(step: int, network: FaceFormer, wav2sem: Wav2Sem | None) -> None:
+    """Have both hear a log-mel frame every `step` samples, in place; errors as of `SpeechEncoder.hear_every`."""
+    for listener in (network, wav2sem):
+        if listener is not None:
+            listener.audio_encoder.hear_every(step)
+
+
 def export_package(
     network: FaceFormer,
     names: tuple[str, ...],
@@ -180,8 +188,9 @@ def export_package(
     np.savez(folder / "decoder.npz", **arrays)
     package = {
         "schema": 1, "id": "wav2sem-small", "name": "Wav2Sem FaceFormer small", "version": version,
-        "licence": "CC-BY-4.0", "attribution": ATTRIBUTION, "sample_rate": SAMPLE_RATE, "fps": float(FPS),
-        "normalise": "none", "topology": "flame-5023", "output": {"kind": "blendshapes", "names": list(names)},
+        "licence": "CC-BY-4.0", "attribution": ATTRIBUTION, "sample_rate": SAMPLE_RATE,
+        "fps": network.audio_encoder.fps, "normalise": "none", "topology": "flame-5023",
+        "output": {"kind": "blendshapes", "names": list(names)},
         "styles": list(STYLES), "default_style": STYLES[0],
         "decoder": {"period": network.config.period, "heads": network.config.decoder_heads, "memory_per_frame": 1},
         "lip_vertices": lip_geometry(names).lips.tolist(), 
@@ -196,14 +205,15 @@ def export_package(
 @torch.no_grad()
 def parity(network: FaceFormer, wav2sem: Wav2Sem | None, folder: Path, advance: int = 0, seconds: float = 4.0) -> float:
     """Largest difference in weights between the package (onnxruntime and numpy) and PyTorch's literal loop."""
+    model = LipSyncModel.load(folder)
+    hop = round(SAMPLE_RATE / model.package.fps)
     random = np.random.default_rng(0)
-    time = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time = np.arange(int(seconds * SAMPLE_RATE) // hop * hop) / SAMPLE_RATE
     sound = (0.1 * random.standard_normal(len(time)) * (np.sin(2 * np.pi * 3 * time) > 0)).astype(np.float32)
     speech = torch.tensor(sound)[None]
     vector = wav2sem(speech) if wav2sem is not None else None
     memory = MemoryGraph(network.eval(), advance)(speech, vector)
     expected = network.decoder.loop(memory, torch.eye(len(STYLES))[:1])[0].clamp(0, 1).numpy()
-    model = LipSyncModel.load(folder)
     return float(np.abs(model.run(Speech(sound), style=STYLES[0]).weights - model.finish(expected)).max())
 
 
@@ -236,6 +246,7 @@ def main() -> None:
     parser.add_argument("--calibrate", type=Path, metavar="CACHE", help="corpus that gain and closures are fitted to")
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that its real clips' paths start from")
     parser.add_argument("--advance", type=int, default=0, help="milliseconds by which the lips are shown earlier")
+    parser.add_argument("--step", type=int, default=STEP, help="samples from one log-mel frame to the next")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
     options = parser.parse_args()
     network, names = load_network(options.checkpoint)
@@ -257,6 +268,10 @@ def main() -> None:
             print(error)
         print(calibration)
     amplify(network.decoder, rest_pose(), calibration.gain)
+    try:
+        hear_every(options.step, network, wav2sem)
+    except ValueError as error:
+        parser.error(str(error))
     shown = (options.advance, calibration)
     export_package(network, names, wav2sem, options.folder, options.version, False, *shown)
     full = parity(network, wav2sem, options.folder, options.advance)

@@ -41,14 +41,15 @@ def mel_filters(bands: int, warp: float = 1.0) -> np.ndarray:
 
 
 class LogMel(nn.Module):
-    """Log-mel energies relative to the clip's own level, 100 Hz.
+    """Log-mel energies relative to the clip's own level, one frame every `step` samples (STEP: 100 Hz).
 
     Level: band energies are divided by the clip's mean square, but never by less than QUIETEST, so quiet speech looks
-    like loud speech while digital silence stays at the floor.
+    like loud speech while digital silence stays at the floor. By a shorter step the same voice seems to speak slower.
     """
 
-    def __init__(self, bands: int) -> None:
+    def __init__(self, bands: int, step: int = STEP) -> None:
         super().__init__()
+        self.step = step
         time = np.arange(WINDOW) - WINDOW / 2
         window = np.hanning(WINDOW + 1)[:-1] / np.sqrt((np.hanning(WINDOW + 1)[:-1] ** 2).sum())
         angle = 2 * np.pi * np.arange(BINS)[:, None] * time[None] / DFT
@@ -61,7 +62,7 @@ class LogMel(nn.Module):
         self.filters: Tensor
 
     def forward(self, speech: Tensor, filters: Tensor | None = None) -> Tensor:
-        """(B, N) samples, N a multiple of 160 -> (B, N/160, bands), about -4…+2; frame i is centred on sample 160 i.
+        """(B, N) samples, N a multiple of step -> (B, N/step, bands), about -4…+2; frame i is centred on sample step i.
 
         `filters` (B, bands, BINS) replaces the mel filters in training (vocal tract length perturbation).
         """
@@ -70,12 +71,12 @@ class LogMel(nn.Module):
 
     def _log_mel(self, speech: Tensor, filters: Tensor | None) -> Tensor:
         level = speech.square().mean(1, keepdim=True).clamp(min=QUIETEST)
-        padded = functional.pad(speech, (WINDOW // 2, WINDOW // 2 - STEP))
+        padded = functional.pad(speech, (WINDOW // 2, WINDOW // 2 - self.step))
         if self.training:  # the same power, a third of a CPU's time; graphs get the convolution
-            frames = padded.unfold(1, WINDOW, STEP) * self.window
+            frames = padded.unfold(1, WINDOW, self.step) * self.window
             power = torch.view_as_real(torch.fft.rfft(frames, DFT)).square().sum(-1).transpose(1, 2)
         else:
-            spectrum = functional.conv1d(padded[:, None], self.dft, stride=STEP)
+            spectrum = functional.conv1d(padded[:, None], self.dft, stride=self.step)
             power = spectrum[:, :BINS].square() + spectrum[:, BINS:].square()
         mel = torch.matmul(self.filters if filters is None else filters, power)
         return (torch.log(mel / level[:, :, None] + FLOOR) * 0.25).transpose(1, 2)

@@ -27,9 +27,10 @@ from inference.model_package import ModelPackage
 
 from . import checkpoints
 from .batches import rest_pose
-from .config import NO_PHONE, Config
+from .config import NO_PHONE, SAMPLE_RATE, Config
 from .encoder import Wav2Sem
-from .export import HALF, MadeWith, amplify, parity
+from .export import HALF, MadeWith, amplify, hear_every, parity
+from .features import STEP
 from .model import FaceFormer
 from .packing import Corpus, load_corpus
 from .train import CACHE, REAL_SPEECH
@@ -102,11 +103,12 @@ def restore(folder: Path) -> tuple[FaceFormer, Wav2Sem | None, tuple[str, ...], 
     with np.load(folder / "decoder.npz", allow_pickle=False) as stored:
         decoder = {f"decoder.{name}": stored[name] for name in stored.files}
     fill(network, arrays | decoder, "phone_head")
-    if not config.semantic:
-        return network, None, package.output_names, made
-    arrays = graph_parameters(folder / "wav2sem.onnx")
-    wav2sem = Wav2Sem(replace(config, layers=_layers(arrays))).eval()
-    fill(wav2sem, arrays)
+    wav2sem = None
+    if config.semantic:
+        arrays = graph_parameters(folder / "wav2sem.onnx")
+        wav2sem = Wav2Sem(replace(config, layers=_layers(arrays))).eval()
+        fill(wav2sem, arrays)
+    hear_every(round(SAMPLE_RATE / 2 / package.fps), network, wav2sem)
     return network, wav2sem, package.output_names, made
 
 
@@ -177,6 +179,7 @@ def main() -> None:
     if differs > TOLERANCE:
         raise SystemExit("The networks move otherwise than the package, which was made with something not known here.")
     amplify(network.decoder, rest_pose(), 1 / made.gain)
+    hear_every(STEP, network, wav2sem)
     corpus = load_corpus(options.cache, options.real)
     print(f"phones right in the {CLIPS} clips that the phone head was fitted to: {fit_phone_head(network, corpus):.3f}")
     options.folder.mkdir(parents=True, exist_ok=True)

@@ -317,6 +317,7 @@ def main() -> None:
         "ema",
         "dropout",
         "nonspeech_share",
+        "babble_share",
         "phone_weight",
         "closure_weight",
     ):

@@ -15,8 +15,9 @@ pytest.importorskip("onnx")
 from inference import LipSyncModel, Speech  # noqa: E402
 from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
-from training.encoder import Wav2Sem  # noqa: E402
-from training.export import amplify, average, check_storage, export_package, parity  # noqa: E402
+from training.encoder import SpeechEncoder, Wav2Sem  # noqa: E402
+from training.export import amplify, average, check_storage, export_package, hear_every, parity  # noqa: E402
+from training.features import LogMel  # noqa: E402
 from training.model import FaceFormer, MemoryGraph  # noqa: E402
 
 NAMES = ("jawOpen", "mouthClose", "mouthPucker", "mouthPressLeft", "mouthPressRight")
@@ -60,6 +61,20 @@ def test_lips_may_come_earlier(tmp_path: Path) -> None:
     speech = 0.1 * torch.randn(1, 16000)
     later = torch.cat([speech[:, 320:], torch.zeros(1, 320)], 1)
     assert torch.equal(MemoryGraph(network, 20)(speech), MemoryGraph(network)(later))
+
+
+def test_speech_may_be_heard_at_another_pace(tmp_path: Path) -> None:
+    network, wav2sem = networks(8)
+    speech = 0.1 * torch.randn(1, 16000)
+    usual, dense = (LogMel(64, step).eval()(speech) for step in (160, 80))
+    torch.testing.assert_close(dense[:, ::2], usual)  # more frames of the same sound
+    hear_every(144, network, wav2sem)
+    export_package(network, NAMES, wav2sem, tmp_path, "0.0.1", half=False, advance=20)
+    assert parity(network, wav2sem, tmp_path, 20) < 1e-4
+    motion = LipSyncModel.load(tmp_path).run(Speech(np.zeros(28800, np.float32)))
+    assert motion.fps == 16000 / 288 and len(motion.weights) == 100
+    with pytest.raises(ValueError, match="leave --step out"):
+        SpeechEncoder(Config(front_end="wave", hidden=96, layers=1, heads=2)).hear_every(144)
 
 
 def test_half_precision_moves_little_and_saves_space(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from training.calibration import Calibration  # noqa: E402
 from training.checkpoints import save  # noqa: E402
 from training.config import PHONES, Config  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
-from training.export import amplify, export_package, parity  # noqa: E402
+from training.export import amplify, export_package, hear_every, parity  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 from training.packing import PREROLL, Clip, Corpus  # noqa: E402
 from training.restore import TOLERANCE, fill, fit_phone_head, restore  # noqa: E402
@@ -48,6 +48,7 @@ def test_a_package_is_the_network_again(tmp_path: Path, semantic: int) -> None:
     wav2sem = filled(Wav2Sem(config)) if semantic else None
     before = parameters_of(network)
     amplify(network.decoder, REST, 1.3)
+    hear_every(144, network, wav2sem)
     export_package(network, tuple(NAMES), wav2sem, tmp_path, "0.0.1", True, 20, Calibration(1.3))
     found, sentences, names, made = restore(tmp_path)
     assert parity(found, sentences, tmp_path, made.advance) < 1e-4
