@@ -333,6 +333,8 @@ def main() -> None:
     if options["initial"]:
         shape = checkpoints.config_of(options["initial"])
         given |= {name: getattr(shape, name) for name in SHAPE if given.get(name) is None}
+    if (last := options["folder"] / "last.pt").exists() and "optimisers" not in checkpoints.load(last):
+        parser.error(f"{last} is a network, and no training to go on with; give it as --initial, and another --folder.")
     config = profile(options["profile"], **given)
     torch.set_num_threads(options["threads"])
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():

@@ -11,10 +11,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("pocketsphinx")
 
-from training.closures import CRITERIA, OTHERS, Criterion, Tally, closed_events
+from training.closures import CRITERIA, OTHERS, Criterion, Tally, closed_events, lip_gap
 from training.corpus.engines import MBROLA_VOICES, pho_phones, synthesise
 from training.corpus.voices import Voice
-from training.evaluation.languages import LANGUAGES, VOICES, rule_gap, sentences
+from training.evaluation.languages import LANGUAGES, VOICES, sentences
+from training.evaluation.vertices import rules_motions
 
 FPS = 50.0
 PHONES = [(0.0, 0.4, "AA"), (0.4, 0.46, "T"), (0.46, 1.0, "AA"), (1.0, 1.06, "P"), (1.06, 1.12, "T"), (1.12, 2.0, "AA")]
@@ -59,7 +60,7 @@ def test_a_tally_gives_shares() -> None:
 
 def test_the_rules_close_what_they_are_told_to() -> None:
     phones = [(0.0, 0.5, "SIL"), (0.5, 0.7, "AA"), (0.7, 0.78, "P"), (0.78, 1.1, "AA"), (1.1, 1.6, "SIL")]
-    assert closed_events(rule_gap(phones), FPS, phones, CRITERIA["firm"]) == [True]
+    assert closed_events(lip_gap(*rules_motions([phones])), FPS, phones, CRITERIA["firm"]) == [True]
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from training.encoder import Wav2Sem  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 from training.packing import Clip, Corpus, faces_of  # noqa: E402
 from training.targets import NAMES  # noqa: E402
-from training.train import Best, build, development_clips, load_network, optimisers_of, train  # noqa: E402
+from training.train import Best, build, development_clips, load_network, main, optimisers_of, train  # noqa: E402
 from training.wav2sem import branch_config  # noqa: E402
 
 TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, batch=2, crop=1.0, rate=3e-3)
@@ -54,6 +55,16 @@ def test_training_goes_on_where_it_stopped(corpus: Corpus, tmp_path: Path) -> No
     assert len(steps(tmp_path)) == 5
     network, names = load_network(tmp_path / "last.pt")
     assert names == tuple(NAMES) and network.config.hidden == 32
+
+
+def test_a_network_alone_is_nothing_to_go_on_with(tmp_path: Path, monkeypatch, capsys) -> None:
+    """As training.restore makes it: without optimisers."""
+    state = {"config": TINY.to_dict(), "names": list(NAMES), "average": FaceFormer(TINY, len(NAMES)).state_dict()}
+    save(tmp_path / "last.pt", state)
+    monkeypatch.setattr(sys, "argv", ["train", "--folder", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        main()
+    assert "give it as --initial" in capsys.readouterr().err
 
 
 def test_training_stops_when_nothing_improves(corpus: Corpus, tmp_path: Path) -> None:
@@ -200,3 +211,18 @@ def test_every_degradation_is_sound_and_repeats() -> None:
         once, again = (degrade(np.random.default_rng(seed), speech, bank) for _ in range(2))
         assert once.shape == speech.shape and np.isfinite(once).all() and np.abs(once).max() <= 1
         assert np.array_equal(once, again)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6])
+def test_babble_is_heard_as_often_as_asked(share: float) -> None:
+    class Counting(NoiseBank):
+        heard = 0
+
+        def babble(self, random: np.random.Generator, count: int) -> np.ndarray:
+            self.heard += 1
+            return super().babble(random, count)
+
+    bank = Counting(np.random.default_rng(0), [np.full(1600, 900, np.int16)], seconds=0.1)
+    for seed in range(300):
+        degrade(np.random.default_rng(seed), np.ones(160, np.float32), bank, share)
+    assert bank.heard / 300 == pytest.approx(share, abs=0.08)

@@ -23,8 +23,7 @@ from ..corpus import voices as corpus_voices
 from ..corpus.engines import synthesise
 from ..corpus.phones import Phone
 from ..corpus.voices import Voice
-from ..geometry import MEASURES, NEUTRAL_GAP, lip_geometry
-from ..targets import NAMES, render
+from .vertices import rules_motions
 
 LANGUAGES = ("en", "de", "es", "fr", "it", "ru", "cmn")
 _SENTENCES = Path(__file__).parent / "sentences.tsv"
@@ -65,12 +64,6 @@ def speak(voice: Voice) -> Iterator[tuple[np.ndarray, list[Phone]]]:
             return
 
 
-def rule_gap(phones: list[Phone]) -> np.ndarray:
-    """Distance between the inner lips (T,) in mm that the rules draw for `phones`, at FPS."""
-    aperture = lip_geometry(NAMES).measures[:, MEASURES.index("aperture")]
-    return NEUTRAL_GAP + render(phones, FPS) @ aperture
-
-
 def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
     """Rows of voices, and of each language: "all", and "new", those that training never heard.
 
@@ -85,7 +78,7 @@ def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
                 gap = lip_gap(model.run(Speech(samples)))
                 for tally in (own, whole) if heard else (own, whole, new):
                     tally.add(gap, model.package.fps, phones)
-                rules.add(rule_gap(phones), FPS, phones)
+                rules.add(lip_gap(*rules_motions([phones])), FPS, phones)
             if own.closed["near"]:
                 rows.append({"language": language, "voice": voice.speaker + " (heard)" * heard, **own.row()})
         if new.closed["near"]:
