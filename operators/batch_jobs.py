@@ -10,7 +10,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -74,7 +74,10 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
     if path.is_dir():
         folder = path
         lines = [
-            {"audio": str(file)} for file in sorted(path.rglob("*")) if file.suffix.lower() in SOUNDS and file.is_file()
+            {"audio": str(file)}
+            for file in sorted(path.rglob("*"))
+            # macOS puts a file's attributes beside it under such a name where a disk has no place for them.
+            if file.suffix.lower() in SOUNDS and not file.name.startswith("._") and file.is_file()
         ]
     else:
         folder, lines = path.parent, _read_list(path)
@@ -91,7 +94,21 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
         if first != number:
             job = replace(job, problem=f"Job {first} writes “{job.output}” too; choose another output.")
         jobs.append(job)
-    return jobs
+    return [_sparing(job, jobs) for job in jobs]
+
+
+def _sparing(job: BatchJob, jobs: Sequence[BatchJob]) -> BatchJob:
+    """`job` with a problem if others would find another file where they, or a resumed run, read what it writes.
+
+    Those behind it may read what it writes, and so go on from there; it may write over its own file if nobody else
+    reads that.
+    """
+    readers = [other.number for other in jobs if place(job.output) in map(place, (other.blend, other.audio))]
+    others = [number for number in readers if number != job.number]
+    if job.problem or not others or (job.number not in readers and min(others) > job.number):
+        return job
+    problem = f"It would write over “{job.output}”, which job {others[0]} reads; choose another output."
+    return replace(job, problem=problem)
 
 
 def place(path: str) -> str:

@@ -95,6 +95,15 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
         yield Cause("frame", "", clause, "Go There", partial(scene.frame_set, round(first)), True)
 
 
+def stretched(face: Face) -> Iterator[Cause]:
+    """Time Stretching plays the keys faster or slower than the sound, which it leaves alone."""
+    render = face.scene.render
+    if render.frame_map_old != render.frame_map_new:
+        clause = "the scene stretches the time of its keys, and not that of the sound; switch off its time stretching"
+        mend = partial(setattr, render, "frame_map_new", render.frame_map_old)
+        yield Cause("stretched", "", clause, "Switch Off", mend, True)
+
+
 def speech_range(face: Face) -> tuple[float, float]:
     """First and last frame of all its speech."""
     ranges = [part.frame_range for part in face.parts]
@@ -104,7 +113,7 @@ def speech_range(face: Face) -> tuple[float, float]:
 
 
 CHECKS = (away, edited, pinned, absolute, muted, narrow)
-PLAYBACK_CHECKS = (out_of_sight,)
+PLAYBACK_CHECKS = (out_of_sight, stretched)
 
 
 def _layers_of(collection: bpy.types.LayerCollection, obj: bpy.types.Object) -> list[bpy.types.LayerCollection]:
@@ -153,8 +162,7 @@ def _extent(face: Face, name: str) -> tuple[float, float]:
     """Smallest and largest value of the curves of a shape key."""
     low = high = 0.0
     for part in face.parts:
-        if name in part.curves:
-            points = part.curves[name].keyframe_points
+        if name in part.curves and len(points := part.curves[name].keyframe_points):
             places = np.empty(2 * len(points), np.float32)
             points.foreach_get("co", places)
             low, high = min(low, float(places[1::2].min())), max(high, float(places[1::2].max()))

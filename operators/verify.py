@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from ..inference import CacheError
-from . import causes_modifiers, causes_played, causes_shown, vertex_cache
+from . import causes_modifiers, causes_played, causes_shown, unkeyed, vertex_cache
 from .causes import Cause, Face
 from .playing import Part, parts_of
 
@@ -30,14 +30,18 @@ class Verdict:
     causes: tuple[Cause, ...]
 
 
-def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float | None = None) -> Verdict:
+def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object) -> Verdict:
     """Whether the lip sync of `obj` shows, and all that stands in its way.
 
-    Of several, the one at `frame` is judged, by default the current one: the mesh is evaluated at the two frames
-    between which it should move most; the current frame is kept.
+    Of several, the one at the current frame is judged: the mesh is evaluated at the two frames between which it should
+    move most. The current frame is kept, and so is what the animator has posed there without a key.
     """
+    with unkeyed.kept():
+        return _judged(scene, obj, scene.frame_current_final)
+
+
+def _judged(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float) -> Verdict:
     face = look(scene, obj)
-    frame = scene.frame_current_final if frame is None else frame
     causes = [*_checked(face, playback=False)]
     should = _extremes(face, frame)
     moves = not any(cause.id in ("nothing", "unassigned", "displaced") for cause in causes)
@@ -51,8 +55,9 @@ def diagnose(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float | None 
 
 
 def problem(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float) -> str:
-    """One sentence on why the lip sync at `frame` does not show; empty when it does, or when the speech is silent."""
-    verdict = diagnose(scene, obj, frame)
+    """One sentence on why what was just baked at `frame` does not show; empty when it does, or for silent speech."""
+    with unkeyed.kept(obj.data.shape_keys):
+        verdict = _judged(scene, obj, frame)
     if verdict.moves:
         return ""
     found = next((cause for cause in verdict.causes if not cause.playback), verdict.causes[0])

@@ -42,7 +42,7 @@ def test_csv_lines_take_defaults_and_lie_beside_the_list(tmp_path: Path) -> None
 
 def test_folder_with_a_naming_rule(tmp_path: Path) -> None:
     (tmp_path / "lines" / "act 1").mkdir(parents=True)
-    for name in ("act 1/b.wav", "a.flac", "notes.txt"):
+    for name in ("act 1/b.wav", "act 1/._b.wav", "a.flac", "notes.txt"):
         (tmp_path / "lines" / name).touch()
     found = jobs.read_jobs(str(tmp_path / "lines"), DEFAULTS | {"output": "/baked/{folder}/{number}_{name}.blend"})
     assert [Path(job.output) for job in found] == [Path("/baked/1_a.blend"), Path("/baked/act 1/2_b.blend")]
@@ -99,6 +99,28 @@ def test_output_under_two_spellings_is_one(tmp_path: Path) -> None:
     lines = [{"audio": "a.wav", "output": "o/x.blend"}, {"audio": "b.wav", "output": "o/../o/x.blend"}]
     (tmp_path / "jobs.json").write_text(json.dumps(lines))
     assert "Job 1 writes" in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)[1].problem
+
+
+def test_what_other_jobs_read_is_not_written_over(tmp_path: Path) -> None:
+    """A sound named as the shot, and a rule that names outputs after sounds, would replace the shot by a bake of it."""
+    for name in ("a.wav", "shot.wav", "z.wav"):
+        (tmp_path / name).touch()
+    rule = DEFAULTS | {"blend": str(tmp_path / "shot.blend"), "output": str(tmp_path / "{name}.blend")}
+    problems = [job.problem for job in jobs.read_jobs(str(tmp_path), rule)]
+    assert "which job 1 reads" in problems[1] and not problems[0] and not problems[2]
+    (tmp_path / "a.wav").unlink()
+    problems = [job.problem for job in jobs.read_jobs(str(tmp_path), rule)]
+    assert "which job 2 reads" in problems[0] and not problems[1]
+
+
+def test_a_job_may_go_on_from_another_and_write_over_its_own_file(tmp_path: Path) -> None:
+    lines = [{"blend": "a.blend", "output": "b.blend"}, {"blend": "b.blend", "output": "c.blend"}]
+    lines.append({"blend": "own.blend", "output": "own.blend"})
+    (tmp_path / "jobs.json").write_text(json.dumps([{"audio": "a.wav"} | line for line in lines]))
+    assert not any(job.problem for job in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS))
+    lines[0], lines[1] = lines[1], lines[0]
+    (tmp_path / "jobs.json").write_text(json.dumps([{"audio": "a.wav"} | line for line in lines]))
+    assert [bool(job.problem) for job in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)] == [False, True, False]
 
 
 def test_folder_called_like_a_field(tmp_path: Path) -> None:

@@ -232,6 +232,7 @@ PLAYBACK: dict[str, tuple[Callable[[bpy.types.Object], Any], str]] = {
     "frame": (lambda _: bpy.context.scene.frame_set(900), "frame"),
     "preview range": (lambda _: preview(300, 400), "preview"),
     "scene range": (lambda _: ranged(300, 400), "scene_range"),
+    "time stretching": (lambda _: setattr(bpy.context.scene.render, "frame_map_new", 200), "stretched"),
     "extrapolation": (
         lambda puppet: setattr(data_of(puppet).nla_tracks[0].strips[0], "extrapolation", "NOTHING"),
         "extrapolation",
@@ -369,6 +370,17 @@ def test_silence_is_no_cause(puppet: bpy.types.Object, tmp_path: Any) -> None:
             point.co.y = 0.0
         curve.update()
     assert verify.diagnose(bpy.context.scene, puppet).moves
+
+
+def test_a_curve_without_keys_of_its_own_is_no_trouble(puppet: bpy.types.Object) -> None:
+    """A modifier may make all of it."""
+    generate("ACTION")
+    curve = next(curve for curve in curves_of(action_of(puppet)) if "mouthClose" in curve.data_path)
+    curve.keyframe_points.clear()
+    curve.modifiers.new("GENERATOR")
+    assert verify.diagnose(bpy.context.scene, puppet).moves
+    generate("ACTION")
+    assert moves(puppet)
 
 
 def test_the_users_other_animation_is_no_cause(puppet: bpy.types.Object) -> None:
