@@ -30,7 +30,7 @@ from .batch_journal import Journal
 from .batch_worker import MARK
 
 REPORT = ["number", "status", "audio", "object", "output", "error", "keys", "first_frame", "last_frame"]
-REPORT += ["speech_seconds", "compute_seconds", "write_seconds", "seconds"]
+REPORT += ["speech_seconds", "compute_seconds", "write_seconds", "seconds", "moves", "sentence"]
 
 # Workers fill the cores; the threads with which numpy's libraries wait for work would take them from other workers.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")
@@ -200,8 +200,10 @@ class Batch:
             print(f"Error: {problem}", file=sys.stderr)
         counts = Counter(line["status"] for line in self._lines.values())
         words = ", ".join(f"{count} {status}" for status, count in counts.items())
+        still = sum(line.get("moves") is False for line in self._lines.values())
+        mouths = f" In {still} the mouth does not move; the report says why." if still else ""
         place = "" if unwritten else f" Report: {self._report}"
-        print(f"{words}, in {_clock(time.monotonic() - self._began)}.{place}", file=sys.stderr)
+        print(f"{words}, in {_clock(time.monotonic() - self._began)}.{mouths}{place}", file=sys.stderr)
         return 1 if problems or counts["failed"] + counts["not run"] else 0
 
     @contextmanager

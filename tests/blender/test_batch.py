@@ -63,6 +63,17 @@ def test_bad_jobs_do_not_stop_the_rest_and_resume_repeats_nothing(batch: list[st
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == stamps
 
 
+def test_a_mouth_that_stays_still_is_told(batch: list[str], tmp_path: Path) -> None:
+    bpy.data.objects["Head"].show_only_shape_key = True
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    done = subprocess.run([*batch, "--only", "1"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "In 1 the mouth does not move; the report says why." in done.stderr
+    with (tmp_path / "jobs.1.report.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["moves"] == "False" and "pinned" in row["sentence"]
+
+
 def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
     """Add-ons and drivers print what they like."""
     answer = MARK + json.dumps({"status": "done"})
