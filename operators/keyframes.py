@@ -49,7 +49,10 @@ def copy(fcurve: bpy.types.FCurve, bag: Any) -> bpy.types.FCurve:
     write(made, read(fcurve))
     _copy_settings(fcurve, made)
     for modifier in fcurve.modifiers:
-        _copy_settings(modifier, made.modifiers.new(modifier.type))
+        copied = made.modifiers.new(modifier.type)
+        _copy_settings(modifier, copied)
+        for point in getattr(modifier, "control_points", ()):  # of an envelope
+            _copy_settings(point, copied.control_points.add(point.frame))
     return made
 
 

@@ -234,6 +234,21 @@ def check_wink(obj: bpy.types.Object) -> None:
     assert values_at(obj, "wink", np.array([42]))[0] < 0.19  # it goes on as it went
 
 
+def test_an_envelope_plays_on(settings: Any) -> None:
+    obj = wink(speaking_puppet())
+    envelope = curves_of(obj)["wink"].modifiers.new("ENVELOPE")
+    for frame, most in ((10, 0.2), (60, 0.9)):
+        point = envelope.control_points.add(frame)
+        point.min, point.max = -0.1, most
+    frames = np.arange(15, 45)
+    before = values_at(obj, "wink", frames)
+    bake_of(obj).action[ids.MARK] = bake_of(obj).action[ids.MARK].replace("babble.wav", "another.wav")
+    settings.start_frame = 500
+    generate()
+    assert np.ptp(before) > 0.1
+    np.testing.assert_allclose(values_at(obj, "wink", frames), before, atol=1e-6)
+
+
 @pytest.mark.parametrize("destination", ["ACTION", "NLA"])
 @pytest.mark.parametrize("case", ["drop", "another speech", "another set of keys"])
 def test_what_was_keyed_beside_a_lip_sync_plays_on(case: str, destination: str, settings: Any) -> None:
