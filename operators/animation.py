@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import bpy
@@ -19,7 +20,7 @@ import numpy as np
 from ..inference import CurveSet, LipSyncError
 from ..inference.compact import DamagedData, pack, unpack
 from ..inference.curves import Keys
-from ..inference.hand_edits import CurveEdits, Move, Written, count, diff, from_arrays, merge, shifted, to_arrays
+from ..inference.hand_edits import SAME, CurveEdits, Move, Written, count, diff, from_arrays, merge, shifted, to_arrays
 from . import id_bytes, ids, keyframes, nla_strips, single_user
 from .keyframes import value_path
 from .nla_strips import is_ours as is_ours
@@ -124,6 +125,17 @@ def _left_to_user(bake: Bake) -> dict[str, str]:
     return users_below(data, None) if data.action == bake.action else {}
 
 
+def follow_names(bake: Bake, names: Iterable[str]) -> None:
+    """Let the curves of `names` animate the shape keys that are called so now, hand edits and all.
+
+    Until then they follow the keys that they were generated for, however these are renamed.
+    """
+    fcurves = keyframes.curves_of(keyframes.bag_of(bake.action, bake.slot))
+    renamed = _renamed(fcurves, stored_curves(bake.action))
+    for name in renamed.keys() & set(names):
+        fcurves[renamed[name]].data_path = value_path(name)
+
+
 def rewrite(
     bake: Bake, curves: CurveSet, *, keep_edits: bool = True, move: Move | None = None, rate: float = 1.0
 ) -> int:
@@ -189,7 +201,8 @@ def rewrite_all(shaped: Iterable[tuple[Bake, CurveSet]], undo: ExitStack, keep_e
 def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -> dict[str, str]:
     """Where the curves of shape keys are that were renamed since they were written: path by former name.
 
-    Blender changes the path with the name, so they are told by their keys, most of which must still stand.
+    Blender changes the path with the name, so they are told by their keys, most of which must still stand. Two keys may
+    also have exchanged their names, as sides do that were mixed up.
     """
     paths = {value_path(name): name for name in stored}
     strays = [path for path in fcurves if path not in paths]
@@ -204,7 +217,28 @@ def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -
                 found[name] = stray
                 strays.remove(stray)
                 break
+    return found | _exchanged({name: fcurves[path] for path, name in paths.items() if path in fcurves}, stored)
+
+
+def _exchanged(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -> dict[str, str]:
+    """Where the curves of shape keys are two of which have each other's name now; quick while nothing is edited."""
+    places = {name: keyframes.places(fcurve) for name, fcurve in fcurves.items()}
+    off = {name: _count_off(places[name], stored[name].keys) for name in places}
+    found: dict[str, str] = {}
+    for one, two in combinations([name for name in off if off[name]], 2):
+        crossed = _count_off(places[one], stored[two].keys) + _count_off(places[two], stored[one].keys)
+        if 2 * crossed < off[one] + off[two]:
+            found |= {one: value_path(two), two: value_path(one)}
     return found
+
+
+def _count_off(places: np.ndarray, keys: Keys) -> int:
+    """How many keys at `places` (n, 2) are none of `keys`."""
+    written = np.stack([keys.frames, keys.values], axis=1)
+    if np.array_equal(places, written) or not len(keys):
+        return len(places) - len(keys)
+    nearest = np.searchsorted((keys.frames[1:] + keys.frames[:-1]) / 2, places[:, 0])
+    return int((np.abs(places - written[nearest]).max(axis=1) >= SAME).sum())
 
 
 def own_curves(action: bpy.types.Action, slot: Any | None) -> list[bpy.types.FCurve]:

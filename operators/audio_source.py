@@ -24,14 +24,15 @@ class Recording:
     """One sound file, and where it is heard.
 
     path: absolute path of the sound file; packed: its content where it lies in the .blend.
-    sound: name of the Sound datablock to place, "" to load one from `path`.
+    sound: Blender's session id of the Sound datablock to place, 0 to load one from `path`; a linked sound may have the
+    name of another.
     strip: name of the strip that is heard, "" where there is none yet; stretches: when that is, by its scene;
     length: seconds that its file lasts.
     """
 
     path: str
     packed: bytes | None = None
-    sound: str = ""
+    sound: int = 0
     strip: str = ""
     stretches: tuple[Stretch, ...] = ()
     length: float = 0.0
@@ -136,7 +137,7 @@ def from_strips(strips: Sequence[Any], fps: float) -> AudioSource:
 def _of_sound(sound: bpy.types.Sound) -> Recording:
     packed = bytes(sound.packed_file.data) if sound.packed_file else None
     path = bpy.path.abspath(sound.filepath, library=sound.library)
-    return Recording(path or sound.name, packed, sound.name)
+    return Recording(path or sound.name, packed, sound.session_uid)
 
 
 def _of_strip(strip: Any, fps: float) -> Recording:

@@ -80,18 +80,18 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         )
     _check_keys(obj, task, result)
     first, last = result.curves.frame_range
-    off = ""
     with ExitStack() as undo:
         before = played_names(obj.data.shape_keys)
         pieces = sound.place(scene, task.source, result.pieces, undo)
         if result.baked.cache is None:
             sharing = [other for other in bpy.data.objects if other.data == obj.data]
             found = [vertex_cache.switch_off(other, first, last, undo) for other in sharing]
-            off = next(filter(None, found), "")
+            earlier = _cache_note(next(filter(None, found), ""), "is switched off")
             written = _animate(obj, task, result, pieces, undo)
             if face_properties.snapshot(obj, scene) != task.sliders:  # turned while the network ran
                 refine.refresh(obj, scene)
         else:
+            earlier = _cache_note(vertex_cache.playing(obj), "plays no more; its file stays where it is")
             written = _play_cache(obj, task, result, undo)
         refine.nod(obj, scene, undo)
         if obj.data.shape_keys:
@@ -101,7 +101,7 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     if result.baked.cache is not None:
         result.baked.cache.keep()
     unspoken = _unspoken(sound.others(scene, task.source, pieces))
-    notes = _notes(task, written, (result.baked.note, _off(off), unspoken, sound.elsewhere(scene), result.device_note))
+    notes = _notes(task, written, (result.baked.note, earlier, unspoken, sound.elsewhere(scene), result.device_note))
     name, seconds = obj.name, perf_counter() - began
     yield False
     for layer in getattr(find_scene(task.scene), "view_layers", ()):
@@ -216,8 +216,8 @@ def _unspoken(strips: list[Any]) -> str:
     return ""
 
 
-def _off(cache: str) -> str:
-    return f"The vertex cache “{cache}” of an earlier bake is switched off." if cache else ""
+def _cache_note(cache: str, fate: str) -> str:
+    return f"The vertex cache “{cache}” of an earlier bake {fate}." if cache else ""
 
 
 def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tuple[str, ...]:

@@ -110,7 +110,9 @@ def _write_anew(
     if earlier is not None and not users_own and not another:
         _take_along(data, keyframes.make_bag(action, slot), curves.frame_range if to_nla else None)
     move, rate = _moved(origin, about, curves.fps)
-    edited = animation.rewrite(Bake(keys, action, slot), curves, keep_edits=keep_edits, move=move, rate=rate)
+    bake = Bake(keys, action, slot)
+    animation.follow_names(bake, curves.names)
+    edited = animation.rewrite(bake, curves, keep_edits=keep_edits, move=move, rate=rate)
     _unsilence(action, slot, undo)
     action[ids.MARK] = about
     replaced = ""
@@ -230,6 +232,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         undo.callback(bpy.data.actions.remove, copy)
         replaced = nla_strips.keep(copy, undo)
     _unsilence(action, slot, undo)
+    animation.follow_names(before, curves.names)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
     return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited)

@@ -114,10 +114,16 @@ def stands(fcurve: bpy.types.FCurve, keys: Keys) -> bool:
         points.foreach_get(attribute, numbers)
         if (numbers != number).any():
             return False
-    places = np.empty((len(points), 2), np.float32)
-    points.foreach_get("co", places.reshape(-1))
-    off = max(np.abs(places[:, 0] - keys.frames).max(initial=0), np.abs(places[:, 1] - keys.values).max(initial=0))
+    at = places(fcurve)
+    off = max(np.abs(at[:, 0] - keys.frames).max(initial=0), np.abs(at[:, 1] - keys.values).max(initial=0))
     return bool(off < SAME)
+
+
+def places(fcurve: bpy.types.FCurve) -> np.ndarray:
+    """Frames and values of all keys, float32 (n, 2)."""
+    found = np.empty((len(fcurve.keyframe_points), 2), np.float32)
+    fcurve.keyframe_points.foreach_get("co", found.reshape(-1))
+    return found
 
 
 def slide(fcurve: bpy.types.FCurve, keys: Keys) -> None:

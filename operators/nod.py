@@ -40,8 +40,10 @@ def follow(
     empty = object_of(obj)
     if users_own(empty) or not (curves or _stored(empty)):
         return
-    if empty is None or empty.name not in scene.objects:
+    if empty is None or not empty.users_scene:
         empty = _new_empty(obj, scene, undo)
+    elif obj.name in scene.objects and empty.name not in scene.objects:
+        _link(empty, obj, scene, undo)  # a new one would leave alone what follows this one
     action = _action(empty, undo)
     stored = _stored(empty)
     bag = keyframes.make_bag(action, empty.animation_data.action_slot)
@@ -127,12 +129,19 @@ def _new_empty(obj: bpy.types.Object, scene: bpy.types.Scene, undo: ExitStack) -
     empty.empty_display_size = _SIZE * scale
     empty.location = place
     empty.delta_rotation_euler = rotation.to_euler()
-    beside = [each for each in obj.users_collection if each in _collections(scene) and _takes_objects(each)]
-    (beside or [scene.collection])[0].objects.link(empty)
+    _link(empty, obj, scene, undo)
     life = getattr(obj, ids.FACE).life
     undo.callback(setattr, life, "nod_object", life.nod_object)
     life.nod_object = empty
     return empty
+
+
+def _link(empty: bpy.types.Object, obj: bpy.types.Object, scene: bpy.types.Scene, undo: ExitStack) -> None:
+    """Put `empty` into `scene`, beside `obj` where it can be."""
+    beside = [each for each in obj.users_collection if each in _collections(scene) and _takes_objects(each)]
+    objects = (beside or [scene.collection])[0].objects
+    objects.link(empty)
+    undo.callback(objects.unlink, empty)
 
 
 def _axes(obj: bpy.types.Object) -> tuple[Matrix, Vector, float]:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import bpy
 
 from ..inference import AudioError, MeshError
-from . import audio_source, model_list
+from . import audio_source, bake_modes, model_list
 from .frames import frame_rate
 from .lipsync_task import Task, find_scene
 from .pairing import paired
@@ -54,22 +54,19 @@ def add_heads(context: bpy.types.Context, heads: Sequence[bpy.types.Object]) -> 
 
 def items_of(context: bpy.types.Context, entries: Sequence[LipSyncQueueEntry]) -> list[Item]:
     """Items of a run that generates `entries`, whose status is set back to waiting."""
-    scene = context.scene
-    heads = [entry.head for entry in queue_of(scene).entries]
     items = []
     for entry in entries:
         entry.status, entry.sentence = "WAITING", ""
-        several = heads.count(entry.head) > 1
-        items.append(_item(scene.session_uid, entry.key, entry.head.name if entry.head else "No head", several))
+        items.append(_item(context.scene.session_uid, entry.key, entry.head.name if entry.head else "No head"))
     return items
 
 
-def _item(scene: int, key: str, label: str, several: bool) -> Item:
-    return Item(label, lambda: _prepare(scene, key, several), lambda item: _ended(scene, key, item), key)
+def _item(scene: int, key: str, label: str) -> Item:
+    return Item(label, lambda: _prepare(scene, key), lambda item: _ended(scene, key, item), key)
 
 
-def _prepare(scene_uid: int, key: str, several: bool) -> Task:
-    """The bake of an entry; a head with `several` entries gets strips, so that one line does not replace another."""
+def _prepare(scene_uid: int, key: str) -> Task:
+    """The bake of an entry; a mesh with several gets strips, so that one line does not replace another."""
     scene, entry = _entry(scene_uid, key)
     if scene is None or entry is None:
         raise MeshError("It was taken from the queue before its turn came.")
@@ -84,12 +81,19 @@ def _prepare(scene_uid: int, key: str, several: bool) -> Task:
         source = audio_source.from_strips(strips, frame_rate(scene))
     else:
         source = audio_source.from_settings(entry, scene)
-    if entry.head is not None and entry.head.name not in scene.objects:
-        raise MeshError(f"“{entry.head.name}” is not in the scene “{scene.name}”.")
+    head = entry.head
+    if head is not None and head.name not in scene.objects:
+        raise MeshError(f"“{head.name}” is not in the scene “{scene.name}”.")
     changes = {"style": entry.style_name or None, "start_frame": entry.start_frame}
-    if several:
+    others = [each.head for each in queue_of(scene).entries if each.key != key and each.head is not None]
+    if head in others and settings_of(scene).mode == bake_modes.CACHE:
+        raise MeshError(
+            f"A vertex cache holds one line and “{head.name}” has several in the queue; select all of its strips and "
+            "add it once, or bake ARKit keys."
+        )
+    if head is not None and head.data in [other.data for other in others]:
         changes["destination"] = "NLA"
-    return task_of(bpy.context, scene, entry.head, source, **changes)
+    return task_of(bpy.context, scene, head, source, **changes)
 
 
 def _ended(scene: int, key: str, item: Item) -> None:

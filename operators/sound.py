@@ -66,7 +66,7 @@ def _placed(scene: bpy.types.Scene, source: Recording, start_frame: float, undo:
     whole = math.floor(start_frame + 1e-6)
     strip, new_sound = _new_strip(editor, source, whole)
     if new_sound is not None:
-        undo.callback(_remove_unused_sound, new_sound.name)
+        undo.callback(_remove_unused_sound, new_sound.session_uid)
     undo.callback(editor.strips.remove, strip)
     strip.sound_offset = (start_frame - whole) / fps
     strip.channel = _free_channel(editor, strip)
@@ -110,15 +110,15 @@ def play_in_sync(scene: bpy.types.Scene, last_frame: float, undo: ExitStack) -> 
 def _new_strip(editor: Any, source: Recording, frame: int) -> tuple[Any, bpy.types.Sound | None]:
     """A strip with the source's sound, and the Sound datablock if one had to be made."""
     channel = max((strip.channel for strip in editor.strips_all), default=0) + 1
-    before = {sound.name for sound in bpy.data.sounds}
-    wanted = bpy.data.sounds.get(source.sound) or _loaded(source.path)
+    before = {sound.session_uid for sound in bpy.data.sounds}
+    wanted = _sound(source.sound) or _loaded(source.path)
     try:
         strip = editor.strips.new_sound(
             name=source.name, filepath=_shown_path(source.path), channel=channel, frame_start=frame
         )
     except RuntimeError as error:
         raise AudioError(f"“{source.name}” cannot be put into the sequencer: {error}") from error
-    made = strip.sound if strip.sound.name not in before else None
+    made = strip.sound if strip.sound.session_uid not in before else None
     if wanted is not None and strip.sound != wanted:
         strip.sound = wanted
         if made is not None and made.users == 0:
@@ -131,13 +131,18 @@ def _plays(strip: Any, source: Recording, frame: float, fps: float) -> bool:
     if strip.type != "SOUND" or strip.sound is None or strip.mute or is_retimed(strip):
         return False
     times = times_of(strip, fps)
-    same = strip.sound.name == source.sound or _same_file(strip.sound, source.path)
+    same = strip.sound.session_uid == source.sound or _same_file(strip.sound, source.path)
     return same and abs(times.first_sample - frame) < 0.01 and times.left <= frame + 0.01
 
 
 def _same_file(sound: bpy.types.Sound, path: str) -> bool:
     own = bpy.path.abspath(sound.filepath, library=sound.library)
     return os.path.normcase(os.path.normpath(own)) == os.path.normcase(os.path.normpath(path))
+
+
+def _sound(uid: int) -> bpy.types.Sound | None:
+    """The sound with this session id: names may be those of linked sounds, too."""
+    return next((sound for sound in bpy.data.sounds if sound.session_uid == uid), None)
 
 
 def _loaded(path: str) -> bpy.types.Sound | None:
@@ -162,7 +167,7 @@ def _free_channel(editor: Any, strip: Any) -> int:
     return next(channel for channel in range(1, len(taken) + 2) if channel not in taken)
 
 
-def _remove_unused_sound(name: str) -> None:
-    sound = bpy.data.sounds.get(name)
+def _remove_unused_sound(uid: int) -> None:
+    sound = _sound(uid)
     if sound is not None and sound.users == 0:
         bpy.data.sounds.remove(sound)

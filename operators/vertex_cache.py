@@ -131,10 +131,18 @@ def go_with(obj: bpy.types.Object, blend: Path) -> None:
         modifier.filepath = f"//{bpy.path.relpath(bpy.path.abspath(modifier.filepath), start=str(blend.parent))[2:]}"
 
 
-def switch_off(obj: bpy.types.Object, first: float, last: float, undo: ExitStack) -> str:
-    """Let our modifier rest, where it plays in the frames `first` to `last`; returns its file's name, "" for none."""
+def playing(obj: bpy.types.Object) -> str:
+    """Name of the file that our modifier on `obj` plays, "" for none."""
     modifier = find(obj)
     if modifier is None or not (modifier.show_viewport or modifier.show_render):
+        return ""
+    return Path(modifier.filepath).name
+
+
+def switch_off(obj: bpy.types.Object, first: float, last: float, undo: ExitStack) -> str:
+    """Let our modifier rest, where it plays in the frames `first` to `last`; returns its file's name, "" for none."""
+    modifier, played = find(obj), playing(obj)
+    if modifier is None or not played:
         return ""
     begin, end = frame_range(modifier)
     if begin > last or end < first:
@@ -142,7 +150,7 @@ def switch_off(obj: bpy.types.Object, first: float, last: float, undo: ExitStack
     for name in ("show_viewport", "show_render"):
         undo.callback(setattr, modifier, name, getattr(modifier, name))
         setattr(modifier, name, False)
-    return Path(modifier.filepath).name
+    return played
 
 
 def find(obj: bpy.types.Object) -> bpy.types.Modifier | None:

@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 import pytest
 import soundfile
-from heads import fit_of, largest_error, made_up_head
+from heads import fit_of, largest_error, made_up_head, motion_of
 from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, sound
@@ -195,6 +195,31 @@ def test_sound_datablock_is_shared_not_doubled(settings: Any, speech_file: Path)
     bpy.ops.wav2sem.generate_lipsync()
     assert [strip.sound for strip in strips()] == [sound]
     assert len(bpy.data.sounds) == 1
+
+
+@pytest.mark.parametrize("local_plays", [False, True])
+def test_a_linked_sound_is_not_taken_for_a_local_one_of_its_name(
+    local_plays: bool, speech_file: Path, click_file: Path, tmp_path: Path, toy_folder: Path
+) -> None:
+    bpy.data.sounds.load(str(speech_file)).name = "voice"
+    bpy.data.libraries.write(str(tmp_path / "voices.blend"), {bpy.data.sounds["voice"]})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "voices.blend"), link=True) as (_, wanted):
+        wanted.sounds = ["voice"]
+    (linked,) = wanted.sounds
+    if local_plays:
+        add_strip(click_file, 1)
+    else:
+        bpy.data.sounds.load(str(click_file))
+    (local,) = [sound for sound in bpy.data.sounds if sound != linked]
+    local.name = "voice"
+    head = made_up_head()
+    settings = bpy.context.scene.wav2sem_lipsync
+    settings.source, settings.sound = "SOUND", linked
+    bpy.ops.wav2sem.generate_lipsync()
+    assert [strip.sound for strip in strips()] == [local] * local_plays + [linked]
+    assert len(bpy.data.sounds) == 2
+    assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
 
 
 def test_packed_garbage_is_named_by_its_own_name(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from heads import (
     add_key,
     add_mesh,
+    add_object,
     arkit_puppet,
     evaluated,
     fingerprint,
@@ -344,6 +345,47 @@ def test_a_duplicate_gets_an_empty_of_its_own(head: bpy.types.Object) -> None:
     life(twin).nod = 0.5
     assert life(twin).nod_object not in (None, life(head).nod_object)
     assert [life(each).nod_object[NOD] for each in (head, twin)] == [head, twin]
+
+
+def test_a_head_in_two_scenes_has_one_empty(head: bpy.types.Object) -> None:
+    here, there = bpy.context.scene, bpy.data.scenes.new("There")
+    follower = add_object("Follower", None)
+    for obj in (head, follower):
+        there.collection.objects.link(obj)
+    life(head).nod = 1.0
+    empty = life(head).nod_object
+    follower.constraints.new("COPY_ROTATION").target = empty
+
+    def turns(scene: bpy.types.Scene) -> np.ndarray:
+        found = []
+        for frame in frames_of(head):
+            scene.frame_set(frame)
+            layer = scene.view_layers[0]
+            found.append(follower.evaluated_get(layer.depsgraph).matrix_world.to_euler())
+        return np.array(found) - np.array(empty.delta_rotation_euler)
+
+    whole = turns(here)
+    assert np.ptp(whole, axis=0).max() > 0.02
+    with bpy.context.temp_override(scene=there):
+        life(head).nod = 0.5
+    assert life(head).nod_object == empty
+    for scene in (here, there):
+        np.testing.assert_allclose(turns(scene), 0.5 * whole, atol=2e-3)
+    life(head).nod = 0.0
+    np.testing.assert_allclose(turns(there), 0, atol=1e-6)
+    assert [obj for obj in bpy.data.objects if obj.type == "EMPTY" and obj != follower] == [empty]
+    assert empty.users_scene == (here, there)
+
+
+def test_a_nod_goes_to_no_scene_without_the_head(head: bpy.types.Object) -> None:
+    life(head).nod = 1.0
+    empty = life(head).nod_object
+    with bpy.context.temp_override(scene=bpy.data.scenes.new("Elsewhere")):
+        life(head).nod = 0.5
+    assert empty.users_scene == (bpy.context.scene,)
+    bpy.context.scene.collection.objects.unlink(empty)
+    life(head).nod = 1.0
+    assert life(head).nod_object.users_scene == (bpy.context.scene,), "one that was deleted is made again"
 
 
 def test_exact_shapes_blink_too(settings: Any) -> None:

@@ -22,7 +22,7 @@ from edit_tools import (
     strength,
     values_at,
 )
-from heads import add_key, made_up_head
+from heads import add_key, arkit_puppet, made_up_head
 from wav2sem_lipsync.inference import CurveSet, LipSyncError, hand_edits
 from wav2sem_lipsync.operators import animation, ids, keyframes
 
@@ -156,6 +156,50 @@ def test_a_renamed_shape_key_is_still_refined_and_generated(puppet: bpy.types.Ob
         assert set(curves_of(puppet)) == {"jaw_open", "frown", *NAMES[1:]}
         generate()
     assert list(animation.hand_edits(bake_of(puppet))) == ["jaw_open"]
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "SLOT"])
+def test_a_new_shape_key_under_a_former_name_speaks(destination: str, puppet: bpy.types.Object, settings: Any) -> None:
+    curves_of(puppet)["jawOpen"].keyframe_points[20].co.y = 0.77
+    opened = values_at(puppet, "jawOpen", FRAMES)
+    puppet.data.shape_keys.key_blocks["jawOpen"].name = "jawOpen_old"
+    add_key(puppet, "jawOpen")
+    strength(puppet, 0.5)  # until it is generated again the key speaks that did so far
+    expected = np.where(FRAMES == 21, 0.77, 0.5 * opened)
+    np.testing.assert_allclose(values_at(puppet, "jawOpen_old", FRAMES), expected, atol=1e-5)
+    strength(puppet, 1.0)
+    settings.destination = destination
+    for _ in range(2):
+        generate()
+        np.testing.assert_allclose(values_at(puppet, "jawOpen", FRAMES), opened, atol=1e-5)
+        assert not values_at(puppet, "jawOpen_old", FRAMES).any()
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "SLOT"])
+@pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
+def test_two_shape_keys_may_exchange_their_names(mode: str, destination: str, settings: Any) -> None:
+    puppet = arkit_puppet([*NAMES, "mouthSmileRight"])
+    settings.keys = mode
+    generate()
+    left, right = (puppet.data.shape_keys.key_blocks[f"mouthSmile{side}"] for side in ("Left", "Right"))
+    curves_of(puppet)["mouthSmileLeft"].keyframe_points[2].co.y = 0.77
+    generate()
+    before = {key: values_at(puppet, key.name, FRAMES) for key in (left, right)}
+    left.name, right.name = "meanwhile", "mouthSmileLeft"
+    left.name = "mouthSmileRight"
+    assert list(animation.hand_edits(bake_of(puppet))) == ["mouthSmileLeft"]
+    strength(puppet, 0.5)
+    np.testing.assert_allclose(values_at(puppet, right.name, FRAMES), 0.5 * before[right], atol=0.01)
+    strength(puppet, 1.0)
+    for key in (left, right):
+        np.testing.assert_allclose(values_at(puppet, key.name, FRAMES), before[key], atol=1e-5)
+    settings.destination = destination
+    generate()
+    np.testing.assert_allclose(values_at(puppet, "mouthSmileLeft", FRAMES), before[left], atol=1e-5)
+    np.testing.assert_allclose(values_at(puppet, "mouthSmileRight", FRAMES), before[right], atol=1e-5)
+    strength(puppet, 0.0)
+    assert not values_at(puppet, "mouthSmileRight", FRAMES).any()
+    assert np.count_nonzero(values_at(puppet, "mouthSmileLeft", FRAMES)) < 20, "but what was edited"
 
 
 @pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])

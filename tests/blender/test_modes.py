@@ -468,6 +468,18 @@ def test_it_stands_first_and_is_reused(settings: Any, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "lip_sync").iterdir()) == ["Head-1.pc2", "Head-2.pc2"]
 
 
+def test_a_cache_that_gives_way_to_another_is_told(settings: Any, tmp_path: Path) -> None:
+    head = made_up_head()
+    saved(tmp_path)
+    generate("CACHE")
+    assert "earlier bake" not in bpy.context.window_manager.wav2sem_job.details
+    generate("CACHE", start_frame=200)
+    told = "The vertex cache “Head-1.pc2” of an earlier bake plays no more; its file stays where it is."
+    assert told in bpy.context.window_manager.wav2sem_job.details
+    np.testing.assert_array_equal(evaluated(head, 13), evaluated(head, 40))
+    assert np.abs(evaluated(head, 212) - rest(head)).max() > 1e-3
+
+
 def test_it_survives_saving_and_moving_the_folder(settings: Any, tmp_path: Path) -> None:
     made_up_head()
     (tmp_path / "one").mkdir()

@@ -15,12 +15,15 @@ import pytest
 import wav2sem_lipsync
 from heads import (
     add_mesh,
+    add_object,
     arkit_puppet,
+    evaluated,
     fingerprint,
     fit_of,
     largest_error,
     made_up_head,
     motion_of,
+    rest,
 )
 from wav2sem_lipsync.operators import bake, run
 from wav2sem_lipsync.operators.pairing import paired
@@ -194,6 +197,61 @@ def test_two_lines_of_one_head_play_one_after_the_other(settings: Any, other_spe
     (track,) = head.data.shape_keys.animation_data.nla_tracks
     assert len(track.strips) == 2
     assert [round(strip.frame_start) for strip in track.strips] == [1, 200]
+
+
+def lines_of(heads: list[bpy.types.Object], line: Path) -> None:
+    """The present speech for the first of `heads`, and `line` from frame 200 on for the second."""
+    for head in heads:
+        bpy.context.view_layer.objects.active = head
+        bpy.ops.wav2sem.queue_add()
+    queue().entries[1].audio_path, queue().entries[1].start_frame = str(line), 200
+
+
+def twins() -> list[bpy.types.Object]:
+    """Two objects with one mesh."""
+    head = made_up_head("Anna")
+    return [head, add_object("Ben", head.data)]
+
+
+def test_lines_of_heads_that_share_a_mesh_are_all_heard(
+    settings: Any, toy_folder: Path, speech_file: Path, other_speech: Path
+) -> None:
+    heads = twins()
+    lines_of(heads, other_speech)
+    generate_all()
+    assert statuses() == ["DONE", "DONE"]
+    for head in heads:
+        assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < 2e-5
+        assert largest_error(head, motion_of(toy_folder, other_speech), fit_of(head), 200) < 2e-5
+
+
+def test_a_vertex_cache_refuses_two_lines_of_one_head(settings: Any, other_speech: Path, tmp_path: Path) -> None:
+    head = made_up_head("Anna")
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    settings.mode = "CACHE"
+    bpy.ops.wav2sem.generate_lipsync()
+    alone = evaluated(head, 13)
+    lines_of([head, head], other_speech)
+    with pytest.raises(RuntimeError, match="0 of 2 heads speak, 2 failed"):
+        generate_all()
+    assert statuses() == ["FAILED", "FAILED"]
+    for entry in queue().entries:
+        assert "holds one line and “Anna” has several" in entry.sentence
+    assert np.abs(alone - rest(head)).max() > 1e-3
+    np.testing.assert_array_equal(evaluated(head, 13), alone)
+
+
+def test_vertex_caches_of_objects_with_one_mesh_hold_a_line_each(
+    settings: Any, toy_folder: Path, speech_file: Path, other_speech: Path, tmp_path: Path
+) -> None:
+    heads = twins()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    settings.mode = "CACHE"
+    lines_of(heads, other_speech)
+    generate_all()
+    assert statuses() == ["DONE", "DONE"]
+    assert largest_error(heads[0], motion_of(toy_folder, speech_file), fit_of(heads[0]), 1) < 2e-5
+    assert largest_error(heads[1], motion_of(toy_folder, other_speech), fit_of(heads[1]), 200) < 2e-5
 
 
 def failing_and_good() -> None:
