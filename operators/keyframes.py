@@ -41,6 +41,17 @@ def curves_of(bag: Any | None) -> dict[str, bpy.types.FCurve]:
     return {fcurve.data_path: fcurve for fcurve in bag.fcurves} if bag else {}
 
 
+def span(action: bpy.types.Action, slot: Any | None) -> tuple[float, float]:
+    """First and last frame that has keys in `slot`; in all of `action` where there are none.
+
+    `Action.frame_range` covers what else was keyed into the Action, or is what the user typed in.
+    """
+    bag = bag_of(action, slot) if slot else None
+    keyed = [fcurve for fcurve in bag.fcurves if fcurve.keyframe_points or fcurve.sampled_points] if bag else []
+    ranges = [fcurve.range() for fcurve in keyed] or [action.frame_range]
+    return float(min(first for first, _ in ranges)), float(max(last for _, last in ranges))
+
+
 def copy(fcurve: bpy.types.FCurve, bag: Any) -> bpy.types.FCurve:
     """The same F-curve in another channelbag."""
     if hasattr(bag.fcurves, "new_from_fcurve"):  # since Blender 5.0
