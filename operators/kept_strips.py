@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""NLA strips taken out of their tracks, to be made again with what the animator set: none can pass another."""
+"""NLA strips taken out of their tracks, to be made again with all that the animator set: none can pass another."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bpy
 
 from . import keyframes
+from .keyframes import Contents
 
 _SETTINGS = (
     "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
-    "use_animated_influence", "mute", "select",
+    "use_animated_influence", "use_animated_time", "use_animated_time_cyclic", "use_reverse", "use_sync_length", "mute",
+    "select",
 )  # fmt: skip
 _PLACE = ("action_frame_start", "action_frame_end", "frame_start", "scale", "repeat", "frame_end")
+_ANIMATED = {"influence": "use_animated_influence", "strip_time": "use_animated_time"}  # by paths of a strip's F-curves
 _NARROW = 1e-4  # the least scale there is
 
 
@@ -23,14 +26,14 @@ _NARROW = 1e-4  # the least scale there is
 class KeptStrip:
     """A strip that can be made again.
 
-    place: which part of its action it plays, and where. influence: its keys (frame, value).
+    place: which part of its action it plays, and where. curves: what its own F-curves hold, by their paths.
     """
 
     action: bpy.types.Action
     slot: Any
     place: dict[str, float]
     settings: dict[str, Any]
-    influence: tuple[tuple[float, float], ...] = ()
+    curves: dict[str, Contents] = field(default_factory=dict)
 
     @staticmethod
     def whole(action: bpy.types.Action, slot: Any, settings: dict[str, Any], later: float = 0.0) -> KeptStrip:
@@ -45,13 +48,13 @@ class KeptStrip:
         """`strip` as it is, or playing all of its action, whose keys have moved, and moved along with them."""
         action, slot = strip.action, strip.action_slot
         settings = {name: getattr(strip, name) for name in _SETTINGS}
-        curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
-        keys = tuple((point.co.x, point.co.y) for point in curve.keyframe_points) if curve else ()
+        curves = {fcurve.data_path: Contents.of(fcurve) for fcurve in strip.fcurves}
         if not whole:
-            return KeptStrip(action, slot, {name: getattr(strip, name) for name in _PLACE}, settings, keys)
+            return KeptStrip(action, slot, {name: getattr(strip, name) for name in _PLACE}, settings, curves)
         kept = KeptStrip.whole(action, slot, settings, strip.frame_start - strip.action_frame_start)
         moved = kept.place["action_frame_start"] - strip.action_frame_start
-        return replace(kept, influence=tuple((frame + moved, value) for frame, value in keys))
+        higher = {"strip_time": moved}  # its values are frames of the action
+        return replace(kept, curves={path: one.moved(moved, higher.get(path, 0.0)) for path, one in curves.items()})
 
     @property
     def start(self) -> float:
@@ -66,13 +69,11 @@ class KeptStrip:
     def restore(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
         """Make the strip in `track`."""
         strip = self._make(track)
+        for path, contents in self.curves.items():
+            setattr(strip, _ANIMATED[path], True)  # which makes the F-curve; the settings have the last word
+            contents.put(strip.fcurves.find(path))
         for name, value in self.settings.items():
             setattr(strip, name, value)
-        if self.influence:
-            curve = strip.fcurves.find("influence")
-            curve.keyframe_points.clear()
-            for frame, value in self.influence:
-                curve.keyframe_points.insert(frame, value)
         return strip
 
     def _make(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:

@@ -91,7 +91,7 @@ def spoken(action: bpy.types.Action, slot: Any | None) -> tuple[float, float]:
 
 def _spoken_in(strip: bpy.types.NlaStrip) -> tuple[float, float]:
     """The same on the timeline, as `strip` plays it."""
-    if strip.use_reverse or strip.repeat != 1:
+    if strip.use_reverse or strip.use_animated_time or strip.repeat != 1:
         return float(strip.frame_start), float(strip.frame_end)
     first, last = spoken(strip.action, strip.action_slot)
     along = strip.frame_start - strip.scale * strip.action_frame_start
@@ -167,7 +167,7 @@ def _plays_all(strip: bpy.types.NlaStrip, span: tuple[float, float]) -> bool:
 def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> None:
     """Let `strips` play all of their actions, whose keys have moved, still as far from the action's own frames.
 
-    They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over.
+    They are made anew, since Blender lets no strip pass another; what the animator set is carried over.
     """
     with ExitStack() as undo:
         tracks = tracks_of(data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Strips that are laid anew: each plays its whole line, whatever else is in the Action."""
+"""Strips that are laid anew: each plays its whole line, whatever else is in the Action, the way the animator set it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from wav2sem_lipsync.operators.causes import Face
 from wav2sem_lipsync.operators.playing import parts_of
 
 LINE = np.arange(0, 70, 2)  # frames from the beginning of the speech, which is three seconds long
+AFTER_TAIL = np.arange(206, 270, 2)  # frames of a line from 200 on at which the tail of the one before it is over
 
 
 def shown(head: bpy.types.Object, frames: np.ndarray) -> np.ndarray:
@@ -171,3 +172,129 @@ def test_a_failed_bake_puts_back_a_trimmed_strip_that_has_no_room_for_its_whole_
     with pytest.raises(RuntimeError, match="no"):
         generate()
     same(head, frames, before)
+
+
+def hold(strip: bpy.types.NlaStrip) -> None:
+    """Influence that jumps."""
+    points = influence(strip).keyframe_points
+    for point in points:
+        point.interpolation = "CONSTANT"
+
+
+def bend(strip: bpy.types.NlaStrip) -> None:
+    """Influence with handles placed by hand."""
+    first, last = influence(strip).keyframe_points
+    for point in (first, last):
+        point.interpolation, point.handle_left_type, point.handle_right_type = "BEZIER", "FREE", "FREE"
+    first.handle_right, last.handle_left = (75, 0.9), (60, 0.1)
+
+
+def bounce(strip: bpy.types.NlaStrip) -> None:
+    """Influence with easing, which goes on past its last key."""
+    curve = influence(strip)
+    curve.keyframe_points[0].interpolation, curve.keyframe_points[0].easing = "BOUNCE", "EASE_IN"
+    curve.keyframe_points[1].interpolation = "LINEAR"
+    curve.extrapolation = "LINEAR"
+
+
+def cycle(strip: bpy.types.NlaStrip) -> None:
+    """Influence that repeats itself."""
+    curve = influence(strip)
+    curve.keyframe_points[1].co.x = 60
+    curve.modifiers.new("CYCLES").mode_after = "MIRROR"
+
+
+def slow(strip: bpy.types.NlaStrip) -> None:
+    """The line at a speed of its own."""
+    animate_time(strip, (50, 50), (80, 110), (126, 126))
+
+
+def influence(strip: bpy.types.NlaStrip) -> bpy.types.FCurve:
+    strip.use_animated_influence = True
+    curve = strip.fcurves.find("influence")
+    curve.keyframe_points.clear()
+    for frame, value in ((50, 1.0), (80, 0.2)):
+        curve.keyframe_points.insert(frame, value)
+    return curve
+
+
+def animate_time(strip: bpy.types.NlaStrip, *keys: tuple[float, float]) -> None:
+    strip.use_animated_time = True
+    curve = strip.fcurves.find("strip_time")
+    curve.keyframe_points.clear()
+    for frame, value in keys:
+        curve.keyframe_points.insert(frame, value)
+    curve.update()
+
+
+@pytest.mark.parametrize("animate", [hold, bend, bounce, cycle, slow])
+@pytest.mark.parametrize("to", [90, 20])
+def test_what_is_animated_in_a_strip_follows_its_sound(
+    animate: Callable[[bpy.types.NlaStrip], None], to: int, settings: Any, speech_file: Path
+) -> None:
+    sound = add_strip(speech_file, 50)
+    settings.destination, settings.source = "NLA", "STRIP"
+    head = arkit_puppet(NAMES)
+    generate()
+    plain = shown(head, 50 + LINE)
+    animate(strip_at(head, 50))
+    for curve in strip_at(head, 50).fcurves:
+        curve.update()
+    before = shown(head, 50 + LINE)
+    assert np.abs(plain - before).max() > 0.1
+    drag(sound, to)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    same(head, to + LINE, before)
+
+
+def reverse(strip: bpy.types.NlaStrip) -> None:
+    strip.use_reverse = True
+
+
+def quicken(strip: bpy.types.NlaStrip) -> None:
+    animate_time(strip, (200, 1), (230, 61), (276, 77))
+
+
+def go_round(strip: bpy.types.NlaStrip) -> None:
+    """Two and a half times through the line; Blender counts such rounds from frame 0 of the action."""
+    animate_time(strip, (200, 1), (276, 191))
+    strip.use_animated_time_cyclic = True
+
+
+@pytest.mark.parametrize("change", [reverse, quicken, go_round])
+def test_a_strip_that_a_line_touches_plays_as_it_did(
+    change: Callable[[bpy.types.NlaStrip], None], settings: Any
+) -> None:
+    head = arkit_puppet(NAMES)
+    settings.destination = "NLA"
+    generate()
+    strip_at(head, 1).frame_start_ui = 200
+    plain = shown(head, AFTER_TAIL)
+    strip_at(head, 200).use_sync_length = True
+    change(strip_at(head, 200))
+    before = shown(head, AFTER_TAIL)
+    assert np.abs(plain - before).max() > 0.1
+    settings.start_frame = 124
+    generate()
+    assert len(data_of(head).nla_tracks) == 2, "it was not laid anew"
+    same(head, AFTER_TAIL, before)
+    assert strip_at(head, 200).use_sync_length
+
+
+def test_influence_that_is_switched_off_comes_back_as_it_was(settings: Any) -> None:
+    head = arkit_puppet(NAMES)
+    settings.destination, settings.start_frame = "NLA", 200
+    generate()
+    strip = strip_at(head, 200)
+    curve = influence(strip)
+    for point, frame in zip(curve.keyframe_points, (210, 240), strict=True):
+        point.co.x, point.interpolation = frame, "CONSTANT"
+    curve.update()
+    before = shown(head, AFTER_TAIL)
+    strip.use_animated_influence, strip.influence = False, 1.0
+    plain = shown(head, AFTER_TAIL)
+    settings.start_frame = 124
+    generate()
+    same(head, AFTER_TAIL, plain)
+    strip_at(head, 200).use_animated_influence = True
+    same(head, AFTER_TAIL, before)
