@@ -193,7 +193,7 @@ def rewrite_all(shaped: Iterable[tuple[Bake, CurveSet]], undo: ExitStack, keep_e
     for bake, curves in shaped:
         bake = own(bake, undo)
         if bake.strip is not None:
-            spans.append((bake.strip, tuple(bake.action.frame_range)))
+            spans.append((bake.strip, keyframes.span(bake.action, bake.slot)))
         rewrite(bake, curves, keep_edits=keep_edits)
     nla_strips.follow(spans)
 

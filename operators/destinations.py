@@ -106,7 +106,7 @@ def _write_anew(
     origin = _origin(keys, span, about)
     action, slot = _new_action(keys, name, origin, undo)
     # A line of another time, in an action so far, goes on playing in a strip of its own.
-    another = to_nla and not users_own and before is not None and not _meet(nla_strips.spoken(earlier), span)
+    another = to_nla and not users_own and before is not None and not _meet(nla_strips.spoken(earlier, before), span)
     if earlier is not None and not users_own and not another:
         _take_along(data, keyframes.make_bag(action, slot), curves.frame_range if to_nla else None)
     move, rate = _moved(origin, about, curves.fps)
@@ -142,7 +142,7 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
         return ""
     replaced = nla_strips.clear(data, first, last, undo)
     action, slot = data.action, data.action_slot
-    if action is None or ids.MARK not in action or not _meet(nla_strips.spoken(action), (first, last)):
+    if action is None or ids.MARK not in action or not _meet(nla_strips.spoken(action, slot), (first, last)):
         return replaced
     if is_ours(action) and not animation.own_curves(action, slot):
         _assign(data, None, None, undo)
@@ -287,7 +287,7 @@ def _origin(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Bake 
             continue
         if not _same_keys(bake.action, about):
             continue  # its edits mean other shapes
-        at_this_time = _meet(nla_strips.spoken(bake.action), span)
+        at_this_time = _meet(nla_strips.spoken(bake.action, bake.slot), span)
         if bake.action in crossed or (bake.strip is None and (at_this_time or _same_speech(bake, about))):
             return bake
     return None

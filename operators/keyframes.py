@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bpy
@@ -41,25 +42,78 @@ def curves_of(bag: Any | None) -> dict[str, bpy.types.FCurve]:
     return {fcurve.data_path: fcurve for fcurve in bag.fcurves} if bag else {}
 
 
+def span(action: bpy.types.Action, slot: Any | None) -> tuple[float, float]:
+    """First and last frame that has keys in `slot`; in all of `action` where there are none.
+
+    `Action.frame_range` covers what else was keyed into the Action, or is what the user typed in.
+    """
+    bag = bag_of(action, slot) if slot else None
+    keyed = [fcurve for fcurve in bag.fcurves if fcurve.keyframe_points or fcurve.sampled_points] if bag else []
+    ranges = [fcurve.range() for fcurve in keyed] or [action.frame_range]
+    return float(min(first for first, _ in ranges)), float(max(last for _, last in ranges))
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an F-curve holds, for another one or for later: keys, KEY (n,), settings, and modifiers.
+
+    Of a modifier its type, its settings, and those of the control points that an envelope has.
+    """
+
+    keys: np.ndarray
+    settings: dict[str, Any]
+    modifiers: tuple[tuple[str, dict[str, Any], tuple[dict[str, Any], ...]], ...]
+
+    @staticmethod
+    def of(fcurve: bpy.types.FCurve) -> Contents:
+        """Those of `fcurve`, which may be removed then."""
+        modifiers = tuple(
+            (modifier.type, _settings(modifier), tuple(map(_settings, getattr(modifier, "control_points", ()))))
+            for modifier in fcurve.modifiers
+        )
+        return Contents(read(fcurve), _settings(fcurve), modifiers)
+
+    def moved(self, frames: float, values: float) -> Contents:
+        """The same, with keys so many frames later and so much higher."""
+        keys = self.keys.copy()
+        for place in ("co", *_HANDLES):
+            keys[place] += np.array((frames, values), np.float32)
+        return replace(self, keys=keys)
+
+    def put(self, fcurve: bpy.types.FCurve) -> None:
+        """Give them to `fcurve`, which has no modifiers yet."""
+        _set(fcurve, self.settings)  # first: automatic handles depend on them
+        write(fcurve, self.keys)
+        for kind, settings, points in self.modifiers:
+            modifier = fcurve.modifiers.new(kind)
+            _set(modifier, settings)
+            for point in points:
+                _set(modifier.control_points.add(point["frame"]), point)
+
+
 def copy(fcurve: bpy.types.FCurve, bag: Any) -> bpy.types.FCurve:
     """The same F-curve in another channelbag."""
     if hasattr(bag.fcurves, "new_from_fcurve"):  # since Blender 5.0
         return bag.fcurves.new_from_fcurve(fcurve)
     made = bag.fcurves.new(fcurve.data_path, index=fcurve.array_index)
-    write(made, read(fcurve))
-    _copy_settings(fcurve, made)
-    for modifier in fcurve.modifiers:
-        copied = made.modifiers.new(modifier.type)
-        _copy_settings(modifier, copied)
-        for point in getattr(modifier, "control_points", ()):  # of an envelope
-            _copy_settings(point, copied.control_points.add(point.frame))
+    Contents.of(fcurve).put(made)
     return made
 
 
-def _copy_settings(old: bpy.types.bpy_struct, new: bpy.types.bpy_struct) -> None:
-    for known in old.bl_rna.properties:
-        if not known.is_readonly and known.identifier not in ("data_path", "array_index", "group"):
-            setattr(new, known.identifier, getattr(old, known.identifier))
+def _settings(data: bpy.types.bpy_struct) -> dict[str, Any]:
+    """What can be set in an F-curve or modifier, but for what the F-curve animates."""
+    found = {}
+    for known in data.bl_rna.properties:
+        name = known.identifier
+        if not known.is_readonly and name not in ("data_path", "array_index", "group"):
+            value = getattr(data, name)
+            found[name] = value[:] if getattr(known, "is_array", False) else value  # or it would be a view
+    return found
+
+
+def _set(data: bpy.types.bpy_struct, settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        setattr(data, name, value)
 
 
 def read(fcurve: bpy.types.FCurve) -> np.ndarray:

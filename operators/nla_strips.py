@@ -13,19 +13,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import Any
 
 import bpy
 
 from . import ids, keyframes, stored_result
+from .kept_strips import KeptStrip
 
-_SETTINGS = (
-    "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
-    "use_animated_influence", "mute", "select",
-)  # fmt: skip
 _TOUCH = 0.5  # frames that lines may have in common and still follow each other
-_PLACE = ("action_frame_start", "action_frame_end", "scale", "repeat", "frame_start", "frame_end")
 
 
 def is_ours(action: bpy.types.Action) -> bool:
@@ -86,17 +81,19 @@ def with_inner(strips: Iterable[bpy.types.NlaStrip]) -> Iterator[bpy.types.NlaSt
         yield from with_inner(strip.strips)
 
 
-def spoken(action: bpy.types.Action) -> tuple[float, float]:
-    """Frames of `action` between which its speech is heard; its keys go on until the face has come to rest."""
-    first, last = action.frame_range
-    return stored_result.spoken(stored_result.description(action)) or (float(first), float(last))
+def spoken(action: bpy.types.Action, slot: Any | None) -> tuple[float, float]:
+    """Frames of `action` between which its speech is heard; its keys go on until the face has come to rest.
+
+    slot: holds the bake; its keys say where that is, when the bake itself does not.
+    """
+    return stored_result.spoken(stored_result.description(action)) or keyframes.span(action, slot)
 
 
 def _spoken_in(strip: bpy.types.NlaStrip) -> tuple[float, float]:
     """The same on the timeline, as `strip` plays it."""
-    if strip.use_reverse or strip.repeat != 1:
+    if strip.use_reverse or strip.use_animated_time or strip.repeat != 1:
         return float(strip.frame_start), float(strip.frame_end)
-    first, last = spoken(strip.action)
+    first, last = spoken(strip.action, strip.action_slot)
     along = strip.frame_start - strip.scale * strip.action_frame_start
     return along + strip.scale * first, along + strip.scale * last
 
@@ -125,9 +122,9 @@ def other_lines(data: bpy.types.AnimData, first: float, last: float) -> bool:
 def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
     """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced."""
     tracks = tracks_of(data)
-    replaced = clear(data, *spoken(action), undo)
+    replaced = clear(data, *spoken(action, slot), undo)
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    _lay(data, [_Kept(action, slot, 0.0, {"name": action.name, "extrapolation": "HOLD"})], tracks, undo)
+    _lay(data, [KeptStrip.whole(action, slot, {"name": action.name, "extrapolation": "HOLD"})], tracks, undo)
     return replaced
 
 
@@ -151,9 +148,10 @@ def follow(spans: Sequence[tuple[bpy.types.NlaStrip, tuple[float, float]]]) -> N
     the others from the first to the last.
     """
     spans = sorted((each for each in spans if _plays_all(*each)), key=lambda each: each[0].frame_start)
-    later = [each for each in spans if each[0].action.frame_range[0] > each[1][0]]
-    for strip, _ in (*reversed(later), *(each for each in spans if each not in later)):
-        now = strip.action.frame_range
+    grown = [(strip, before, keyframes.span(strip.action, strip.action_slot)) for strip, before in spans]
+    later = [(strip, now) for strip, before, now in grown if now[0] > before[0]]
+    earlier = [(strip, now) for strip, before, now in grown if now[0] <= before[0]]
+    for strip, now in (*reversed(later), *earlier):
         strip.action_frame_end = min(now[1], strip.action_frame_end)
         if now[0] != strip.action_frame_start:
             start = strip.frame_start + (now[0] - strip.action_frame_start) * strip.scale
@@ -169,7 +167,7 @@ def _plays_all(strip: bpy.types.NlaStrip, span: tuple[float, float]) -> bool:
 def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> None:
     """Let `strips` play all of their actions, whose keys have moved, still as far from the action's own frames.
 
-    They are made anew, since Blender lets no strip pass another; settings and animated influence are carried over.
+    They are made anew, since Blender lets no strip pass another; what the animator set is carried over.
     """
     with ExitStack() as undo:
         tracks = tracks_of(data)
@@ -178,7 +176,7 @@ def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> 
 
 
 def _lay(
-    data: bpy.types.AnimData, kept: Sequence[_Kept], tracks: Sequence[bpy.types.NlaTrack], undo: ExitStack
+    data: bpy.types.AnimData, kept: Sequence[KeptStrip], tracks: Sequence[bpy.types.NlaTrack], undo: ExitStack
 ) -> None:
     """Make strips in `tracks`, in the order of time: one that begins while another still plays lies above it.
 
@@ -207,79 +205,26 @@ def _lay(
             strip.extrapolation = "NOTHING"
 
 
-def _touching(track: bpy.types.NlaTrack, one: _Kept) -> list[bpy.types.NlaStrip]:
+def _touching(track: bpy.types.NlaTrack, one: KeptStrip) -> list[bpy.types.NlaStrip]:
     """Strips of `track` on frames of `one`."""
     return [strip for strip in track.strips if strip.frame_start < one.end + 1 and strip.frame_end > one.start - 1]
 
 
-def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack, whole: bool = False) -> _Kept:
+def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack, whole: bool = False) -> KeptStrip:
     """Take a strip out of its track; one of the library's is muted. `undo` learns how to put it back.
 
     whole: what is made of it again is to play all of its action, instead of the part that it played.
     """
     track = next(track for track in data.nla_tracks if strip in track.strips[:])
-    kept = _Kept.of(strip, whole)
+    kept = KeptStrip.of(strip, whole)
     kept.settings["mute"] |= track.mute  # what was put aside stays so in another track
     if track.is_override_data:
         undo.callback(setattr, strip, "mute", strip.mute)
         strip.mute = True
     else:
-        undo.callback(_Kept.of(strip, whole=False).restore, track)
+        undo.callback(KeptStrip.of(strip, whole=False).restore, track)
         track.strips.remove(strip)
     return kept
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A strip that can be made again.
-
-    later: its action plays so many frames later than its keys say. place: which part of the action it plays, and where;
-    none where it plays all. influence: its keys (frame, value).
-    """
-
-    action: bpy.types.Action
-    slot: Any
-    later: float
-    settings: dict[str, Any]
-    place: dict[str, float] = field(default_factory=dict)
-    influence: tuple[tuple[float, float], ...] = ()
-
-    @staticmethod
-    def of(strip: bpy.types.NlaStrip, whole: bool) -> _Kept:
-        curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
-        keys = [(point.co.x, point.co.y) for point in curve.keyframe_points] if curve else []
-        moved = strip.action.frame_range[0] - strip.action_frame_start if whole else 0.0
-        return _Kept(
-            strip.action,
-            strip.action_slot,
-            strip.frame_start - strip.action_frame_start,
-            {name: getattr(strip, name) for name in _SETTINGS},
-            {} if whole else {name: getattr(strip, name) for name in _PLACE},
-            tuple((frame + moved, value) for frame, value in keys),
-        )
-
-    @property
-    def start(self) -> float:
-        """Frame of the timeline at which the strip begins."""
-        return float(self.place.get("frame_start", self.action.frame_range[0] + self.later))
-
-    @property
-    def end(self) -> float:
-        """Frame of the timeline at which it ends."""
-        return float(self.place.get("frame_end", self.action.frame_range[1] + self.later))
-
-    def restore(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
-        """Make the strip in `track`."""
-        strip = track.strips.new(self.settings["name"], int(self.start), self.action)
-        strip.action_slot, strip.frame_start = self.slot, self.start
-        for name, value in (self.settings | self.place).items():
-            setattr(strip, name, value)
-        if self.influence:
-            curve = strip.fcurves.find("influence")
-            curve.keyframe_points.clear()
-            for frame, value in self.influence:
-                curve.keyframe_points.insert(frame, value)
-        return strip
 
 
 def keep(action: bpy.types.Action, undo: ExitStack) -> str:

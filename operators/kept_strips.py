@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""NLA strips taken out of their tracks, to be made again with all that the animator set: none can pass another."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import bpy
+
+from . import keyframes
+from .keyframes import Contents
+
+_SETTINGS = (
+    "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
+    "use_animated_influence", "use_animated_time", "use_animated_time_cyclic", "use_reverse", "use_sync_length", "mute",
+    "select",
+)  # fmt: skip
+_PLACE = ("action_frame_start", "action_frame_end", "frame_start", "scale", "repeat", "frame_end")
+_ANIMATED = {"influence": "use_animated_influence", "strip_time": "use_animated_time"}  # by paths of a strip's F-curves
+_NARROW = 1e-4  # the least scale there is
+
+
+@dataclass(frozen=True)
+class KeptStrip:
+    """A strip that can be made again.
+
+    place: which part of its action it plays, and where. curves: what its own F-curves hold, by their paths.
+    """
+
+    action: bpy.types.Action
+    slot: Any
+    place: dict[str, float]
+    settings: dict[str, Any]
+    curves: dict[str, Contents] = field(default_factory=dict)
+
+    @staticmethod
+    def whole(action: bpy.types.Action, slot: Any, settings: dict[str, Any], later: float = 0.0) -> KeptStrip:
+        """One that plays all that `slot` of `action` has keys for, so many frames later than they say."""
+        first, last = keyframes.span(action, slot)
+        last = max(last, first + 1)  # Blender makes no shorter strip of a single key
+        places = first, last, first + later, 1.0, 1.0, last + later
+        return KeptStrip(action, slot, dict(zip(_PLACE, places, strict=True)), settings)
+
+    @staticmethod
+    def of(strip: bpy.types.NlaStrip, whole: bool) -> KeptStrip:
+        """`strip` as it is, or playing all of its action, whose keys have moved, and moved along with them."""
+        action, slot = strip.action, strip.action_slot
+        settings = {name: getattr(strip, name) for name in _SETTINGS}
+        curves = {fcurve.data_path: Contents.of(fcurve) for fcurve in strip.fcurves}
+        if not whole:
+            return KeptStrip(action, slot, {name: getattr(strip, name) for name in _PLACE}, settings, curves)
+        kept = KeptStrip.whole(action, slot, settings, strip.frame_start - strip.action_frame_start)
+        moved = kept.place["action_frame_start"] - strip.action_frame_start
+        higher = {"strip_time": moved}  # its values are frames of the action
+        return replace(kept, curves={path: one.moved(moved, higher.get(path, 0.0)) for path, one in curves.items()})
+
+    @property
+    def start(self) -> float:
+        """Frame of the timeline at which the strip begins."""
+        return self.place["frame_start"]
+
+    @property
+    def end(self) -> float:
+        """Frame of the timeline at which it ends."""
+        return self.place["frame_end"]
+
+    def restore(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
+        """Make the strip in `track`."""
+        strip = self._make(track)
+        for path, contents in self.curves.items():
+            setattr(strip, _ANIMATED[path], True)  # which makes the F-curve; the settings have the last word
+            contents.put(strip.fcurves.find(path))
+        for name, value in self.settings.items():
+            setattr(strip, name, value)
+        return strip
+
+    def _make(self, track: bpy.types.NlaTrack) -> bpy.types.NlaStrip:
+        """The strip at its place, without settings.
+
+        Blender makes a strip as long as all of its action, finds no room for that or pushes others away, and as soon as
+        the action has several slots takes its first frame alone. So the strip begins with an empty action, a frame
+        long, and is narrow until it plays what it is to play.
+        """
+        empty = bpy.data.actions.new(self.settings["name"])
+        strip = track.strips.new(self.settings["name"], math.ceil(self.start), empty)
+        strip.action, strip.action_slot = self.action, self.slot
+        bpy.data.actions.remove(empty)
+        strip.scale = _NARROW
+        for name in ("action_frame_end", *_PLACE):  # first, since the beginning cannot pass it
+            setattr(strip, name, self.place[name])
+        return strip
