@@ -10,11 +10,13 @@ from typing import Any
 
 import bpy
 
-from . import nla_strips
+from . import keyframes, nla_strips
 from .causes import Cause, Face, listed
 from .keyframes import value_path
 from .nla_strips import is_ours
 from .playing import Part, curves_in, spare_parts
+
+_NOTHING = (0.0, 1.0)  # frames of an action with several slots that a new strip plays, as it has none of them yet
 
 
 def unassigned(face: Face) -> Iterator[Cause]:
@@ -202,6 +204,10 @@ def _play_beneath(data: bpy.types.AnimData, part: Part) -> None:
 
 def _set_slot(holder: Any, slot: Any) -> None:
     holder.action_slot = slot
+    if isinstance(holder, bpy.types.NlaStrip) and (holder.action_frame_start, holder.action_frame_end) == _NOTHING:
+        first, last = keyframes.span(holder.action, slot)
+        holder.action_frame_end, holder.action_frame_start = last, first
+        holder.frame_end = holder.frame_start + last - first
 
 
 def _unstar(data: bpy.types.AnimData, track: bpy.types.NlaTrack) -> None:

@@ -90,6 +90,15 @@ def another_slot(puppet: bpy.types.Object) -> None:
     every_key("value", 0.0)(puppet)
 
 
+def strip_without_slot(puppet: bpy.types.Object) -> None:
+    """The Action holds the head's place, too, and the animator adds a strip of it: Blender knows no slot for it."""
+    puppet.keyframe_insert("location", frame=1)
+    data = data_of(puppet)
+    data.action = None
+    data.nla_tracks.new().strips.new("mine", 1, action_of(puppet))
+    every_key("value", 0.0)(puppet)
+
+
 def own_action(puppet: bpy.types.Object) -> bpy.types.Action:
     """An action of the user's that holds the keys at 0."""
     kept = data_of(puppet).action, data_of(puppet).action_slot
@@ -208,6 +217,7 @@ CAUSES: dict[str, tuple[Callable[[bpy.types.Object], Any], str, str]] = {
     "displaced": (displace_by_another, "ACTION", "displaced"),
     "no slot": (unassign_slot, "ACTION", "slot"),
     "another slot": (another_slot, "ACTION", "slot"),
+    "strip without slot": (strip_without_slot, "ACTION", "slot"),
     "action without influence": (action_without_influence, "ACTION", "influence"),
     "track muted": (lambda puppet: setattr(data_of(puppet).nla_tracks[0], "mute", True), "NLA", "track_muted"),
     "strip muted": (
