@@ -88,8 +88,8 @@ def _prepare(scene_uid: int, key: str) -> Task:
     others = [each.head for each in queue_of(scene).entries if each.key != key and each.head is not None]
     if head in others and settings_of(scene).mode == bake_modes.CACHE:
         raise MeshError(
-            f"A vertex cache holds one line and “{head.name}” has several in the queue; select all of its strips and "
-            "add it once, or bake ARKit keys."
+            f"A vertex cache holds one line and “{head.name}” has several in the queue; make one entry of all their "
+            "strips, or bake ARKit keys."
         )
     if head is not None and head.data in [other.data for other in others]:
         changes["destination"] = "NLA"
