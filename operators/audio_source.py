@@ -71,10 +71,10 @@ class AudioSource:
 
     def takes(self, start_frame: float, fps: float) -> list[Take]:
         """Read everything; what has no place begins at `start_frame` of a scene of `fps` (Hz). Raises AudioError."""
-        files: dict[tuple[str, bool], Speech] = {}
+        files: dict[tuple[str, bytes | None], Speech] = {}
         takes = []
         for recording in self.recordings:
-            key = recording.path, recording.packed is None
+            key = recording.path, recording.packed  # packed sounds may come from one path, and be different
             if key not in files:
                 files[key] = recording.read()
             takes.append(_take(recording, files[key], start_frame, fps))

@@ -35,7 +35,7 @@ class LipSyncLife(bpy.types.PropertyGroup):
         "Nod",
         4.0,
         "How far an empty in the head turns with the speech: 0 is off. The head itself stays as it is: parent it to "
-        "the empty, or give your head bone a Copy Rotation constraint in Local Space that targets the empty",
+        "the empty, or give your head bone a Child Of constraint that targets the empty, and click its Set Inverse",
     )
     seed: IntProperty(
         name="Seed", description="Another seed, other moments; the same seed, the same result", default=0, min=0,

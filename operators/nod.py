@@ -2,7 +2,8 @@
 """The empty that nods: made when it is first wanted, turned by an action of its own; no rig is touched.
 
 Its axes are the head's (X to the head's left, Y backwards, Z up) by way of its delta rotation, so that its rotation is
-the nod alone and a Copy Rotation constraint in Local Space takes nothing else over.
+the nod alone. A head bone follows it by a Child Of constraint; Copy Rotation in Local Space would do nothing, since for
+Blender an object without a parent has no such space.
 """
 
 from __future__ import annotations

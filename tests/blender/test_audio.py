@@ -222,6 +222,17 @@ def test_a_linked_sound_is_not_taken_for_a_local_one_of_its_name(
     assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
 
 
+def test_packed_sounds_of_one_path_are_different_ones(tmp_path: Path) -> None:
+    contents = []
+    for level in (0.1, 0.2):
+        soundfile.write(tmp_path / "line.wav", np.full(16000, level, np.float32), 16000, subtype="FLOAT")
+        contents.append((tmp_path / "line.wav").read_bytes())
+    source = audio_source.AudioSource(
+        tuple(audio_source.Recording(str(tmp_path / "line.wav"), packed) for packed in contents)
+    )
+    assert [round(float(take.samples[0]), 3) for take in source.takes(1, 24)] == [0.1, 0.2]
+
+
 def test_packed_garbage_is_named_by_its_own_name(tmp_path: Path) -> None:
     (tmp_path / "noise.wav").write_bytes(b"not a sound" * 50)
     sound = bpy.data.sounds.load(str(tmp_path / "noise.wav"))

@@ -24,6 +24,7 @@ from heads import (
     made_up_head,
     motion_of,
 )
+from mathutils import Vector
 from wav2sem_lipsync.inference.life import BLINK_SHAPES, BROW_SHAPES, basis_of, blink_times
 from wav2sem_lipsync.operators import life as life_words
 from wav2sem_lipsync.operators import life_shaping, refine, stored_result
@@ -317,6 +318,32 @@ def test_nobody_else_is_turned(head: bpy.types.Object) -> None:
     assert head.matrix_world == before
     assert head.parent is None
     assert len(head.constraints) == 0
+
+
+def test_a_head_bone_nods_as_the_guide_says(head: bpy.types.Object) -> None:
+    head.rotation_euler = (0.3, 0.0, 1.0)
+    bpy.context.view_layer.update()
+    life(head).nod = 1.0
+    empty = life(head).nod_object
+    rig = bpy.data.objects.new("Rig", bpy.data.armatures.new("Rig"))
+    bpy.context.scene.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    drawn = rig.data.edit_bones.new("head")
+    drawn.head, drawn.tail, drawn.roll = empty.location, empty.location + Vector((0, 0, 0.1)), 0.4
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.context.scene.frame_set(-100)
+    still, bone = empty.matrix_world.copy(), rig.pose.bones["head"]
+    follow = bone.constraints.new("CHILD_OF")
+    follow.target, follow.set_inverse_pending = empty, True
+    angles = []
+    for frame in (-100, *frames_of(head)):
+        bpy.context.scene.frame_set(int(frame))
+        turned = bone.matrix @ bone.bone.matrix_local.inverted()
+        nodded = empty.matrix_world @ still.inverted()
+        assert turned.to_quaternion().rotation_difference(nodded.to_quaternion()).angle < 1e-3
+        angles.append(turned.to_quaternion().angle)
+    assert angles[0] < 1e-6 and max(angles) > 0.01
 
 
 def test_an_empty_that_does_not_nod_is_the_users(head: bpy.types.Object) -> None:
