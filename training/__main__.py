@@ -36,7 +36,7 @@ PLANS = {
     "cpu": Plan(25.0, 8.0, 90.0, 6),
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
-ADVANCE = 15  # ms; see model.MemoryGraph
+ADVANCE = 20  # ms; see model.MemoryGraph
 STEP = 136  # samples from one log-mel frame to the next where lips are to be moved; see features.LogMel
 
 
