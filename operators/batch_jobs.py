@@ -94,18 +94,21 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
         if first != number:
             job = replace(job, problem=f"Job {first} writes “{job.output}” too; choose another output.")
         jobs.append(job)
-    return [_sparing(job, jobs) for job in jobs]
+    readers: dict[str, list[int]] = {}
+    for job in jobs:
+        for path in {place(path) for path in (job.blend, job.audio) if path}:
+            readers.setdefault(path, []).append(job.number)
+    return [_sparing(job, readers.get(place(job.output), [])) for job in jobs]
 
 
-def _sparing(job: BatchJob, jobs: Sequence[BatchJob]) -> BatchJob:
+def _sparing(job: BatchJob, readers: Sequence[int]) -> BatchJob:
     """`job` with a problem if others would find another file where they, or a resumed run, read what it writes.
 
-    Those behind it may read what it writes, and so go on from there; it may write over its own file if nobody else
-    reads that.
+    readers: numbers of the jobs that read it, rising. Those behind it may, and so go on from there; and it may write
+    over its own file if nobody else reads that.
     """
-    readers = [other.number for other in jobs if place(job.output) in map(place, (other.blend, other.audio))]
     others = [number for number in readers if number != job.number]
-    if job.problem or not others or (job.number not in readers and min(others) > job.number):
+    if job.problem or not others or (job.number not in readers and others[0] > job.number):
         return job
     problem = f"It would write over “{job.output}”, which job {others[0]} reads; choose another output."
     return replace(job, problem=problem)
