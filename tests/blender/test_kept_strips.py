@@ -290,11 +290,13 @@ def test_influence_that_is_switched_off_comes_back_as_it_was(settings: Any) -> N
     for point, frame in zip(curve.keyframe_points, (210, 240), strict=True):
         point.co.x, point.interpolation = frame, "CONSTANT"
     curve.update()
-    before = shown(head, AFTER_TAIL)
     strip.use_animated_influence, strip.influence = False, 1.0
     plain = shown(head, AFTER_TAIL)
     settings.start_frame = 124
     generate()
     same(head, AFTER_TAIL, plain)
     strip_at(head, 200).use_animated_influence = True
-    same(head, AFTER_TAIL, before)
+    # Not measured beforehand: where no strip lies beneath, Blender 5.0 takes 1 for a shape key's resting value.
+    rest = np.array([vertex.co for vertex in head.data.vertices])
+    part = np.where(AFTER_TAIL < 240, 1.0, 0.2)[:, None, None]
+    same(head, AFTER_TAIL, rest + part * (plain - rest))
