@@ -96,8 +96,8 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
         jobs.append(job)
     readers: dict[str, list[int]] = {}
     for job in jobs:
-        for path in {place(path) for path in (job.blend, job.audio) if path}:
-            readers.setdefault(path, []).append(job.number)
+        for file in {place(file) for file in (job.blend, job.audio) if file}:
+            readers.setdefault(file, []).append(job.number)
     return [_sparing(job, readers.get(place(job.output), [])) for job in jobs]
 
 
