@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import bpy
@@ -31,7 +31,8 @@ def kept(baked: bpy.types.Key | None = None) -> Iterator[None]:
     finally:
         for place, value in before.items():
             if value is not None and _read(*place) != value:
-                _write(*place, value)
+                with suppress(AttributeError, TypeError, ValueError):  # some properties take back not all that they say
+                    _write(*place, value)
 
 
 def _animated(baked: bpy.types.Key | None) -> Iterator[Place]:
