@@ -12,6 +12,7 @@ import bpy
 
 from . import keyframes, nla_strips
 from .causes import Cause, Face, listed
+from .kept_strips import KeptStrip
 from .keyframes import value_path
 from .nla_strips import is_ours
 from .playing import Part, curves_in, spare_parts
@@ -205,9 +206,8 @@ def _play_beneath(data: bpy.types.AnimData, part: Part) -> None:
 def _set_slot(holder: Any, slot: Any) -> None:
     holder.action_slot = slot
     if isinstance(holder, bpy.types.NlaStrip) and (holder.action_frame_start, holder.action_frame_end) == _NOTHING:
-        first, last = keyframes.span(holder.action, slot)
-        holder.action_frame_end, holder.action_frame_start = last, first
-        holder.frame_end = holder.frame_start + last - first
+        later = holder.frame_start - keyframes.span(holder.action, slot)[0]
+        KeptStrip.whole(holder.action, slot, {}, later).take_place(holder)
 
 
 def _unstar(data: bpy.types.AnimData, track: bpy.types.NlaTrack) -> None:

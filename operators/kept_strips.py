@@ -81,13 +81,17 @@ class KeptStrip:
 
         Blender makes a strip as long as all of its action, finds no room for that or pushes others away, and as soon as
         the action has several slots takes its first frame alone. So the strip begins with an empty action, a frame
-        long, and is narrow until it plays what it is to play.
+        long.
         """
         empty = bpy.data.actions.new(self.settings["name"])
         strip = track.strips.new(self.settings["name"], math.ceil(self.start), empty)
         strip.action, strip.action_slot = self.action, self.slot
         bpy.data.actions.remove(empty)
-        strip.scale = _NARROW
+        self.take_place(strip)
+        return strip
+
+    def take_place(self, strip: bpy.types.NlaStrip) -> None:
+        """Let `strip`, which has the action and the slot, play what this one plays, where it does."""
+        strip.scale = _NARROW  # long for a moment, it would push others away
         for name in ("action_frame_end", *_PLACE):  # first, since the beginning cannot pass it
             setattr(strip, name, self.place[name])
-        return strip

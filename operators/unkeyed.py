@@ -11,7 +11,7 @@ from typing import Any
 import bpy
 
 from .keyframes import bag_of
-from .nla_strips import is_ours
+from .nla_strips import is_ours, with_inner
 
 _LAST = re.compile(r'(?:^|\.)(?P<name>\w+)$|\["(?P<own>(?:[^"\\]|\\.)*)"\]$')  # of an RNA path: property, or custom one
 
@@ -40,7 +40,7 @@ def _animated(baked: bpy.types.Key | None) -> Iterator[Place]:
         data = owner.animation_data
         if data is None or (baked is not None and owner == baked):
             continue
-        for each in (data, *(strip for track in data.nla_tracks for strip in track.strips)):
+        for each in (data, *with_inner(strip for track in data.nla_tracks for strip in track.strips)):
             if each.action and each.action_slot and not (baked is not None and is_ours(each.action)):
                 bag = bag_of(each.action, each.action_slot)
                 yield from ((owner, curve.data_path, curve.array_index) for curve in bag.fcurves) if bag else ()

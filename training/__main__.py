@@ -37,7 +37,7 @@ PLANS = {
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
 ADVANCE = 20  # ms; see model.MemoryGraph
-STEP = 136  # samples from one log-mel frame to the next where lips are to be moved; see features.LogMel
+DENSE_STEP = 136  # samples from one log-mel frame to the next where lips are to be moved; see features.LogMel
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:
@@ -66,7 +66,7 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
         steps.append([*train, "--folder", str(runs / last), *go_on, *deeper, *sentences, *labels])
     package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
     fitted = ["--calibrate", str(cache), "--real", str(speech / "real")]
-    return [*steps, [*package, "--advance", str(ADVANCE), "--step", str(STEP), *fitted, *sentences]]
+    return [*steps, [*package, "--advance", str(ADVANCE), "--step", str(DENSE_STEP), *fitted, *sentences]]
 
 
 def main() -> int:

@@ -203,7 +203,7 @@ def drift(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
     return sound * (10 ** (np.interp(np.arange(len(sound)), points, decibels) / 20)).astype(np.float32)
 
 
-def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank, babble_share: float = 0.45) -> np.ndarray:
+def degrade(random: np.random.Generator, sound: np.ndarray, bank: NoiseBank, babble_share: float) -> np.ndarray:
     """Wandering level, room and channel, noise at 0…35 dB under the speech, any level: the same, worse recorded.
 
     `babble_share` of all calls add babble, .3 another noise (none of it babble where the bank has no voices).
