@@ -29,6 +29,7 @@ class Config:
     # network
     front_end: str = "mel"  # "mel": log-mel; "wave": wav2vec2's convolutions on the raw waveform
     bands: int = 64
+    subtract: float = 0.5  # times the noise is taken from what the log-mel front end hears; 0: never
     hidden: int = 256
     layers: int = 4
     heads: int = 4

@@ -26,9 +26,9 @@ _ATTENTION: dict[str, Any] = {"attn_implementation": "eager"}
 class MelFrontEnd(nn.Module):
     """Log-mel at 100 Hz, then two convolutions, the second with stride 2."""
 
-    def __init__(self, bands: int, hidden: int) -> None:
+    def __init__(self, bands: int, hidden: int, subtract: float) -> None:
         super().__init__()
-        self.log_mel = LogMel(bands)
+        self.log_mel = LogMel(bands, subtract=subtract)
         self.conv1 = nn.Conv1d(bands, hidden, 5, padding=2)
         self.conv2 = nn.Conv1d(hidden, hidden, 5, stride=2, padding=2)
         self.norm = nn.LayerNorm(hidden)
@@ -85,7 +85,9 @@ class SpeechEncoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         wave = config.front_end == "wave"
-        self.front_end = WaveFrontEnd(config.hidden) if wave else MelFrontEnd(config.bands, config.hidden)
+        self.front_end = (
+            WaveFrontEnd(config.hidden) if wave else MelFrontEnd(config.bands, config.hidden, config.subtract)
+        )
         self.encoder = transformer(config.hidden, config.layers, config.heads, config.dropout)
 
     def hear_every(self, step: int) -> None:
@@ -94,7 +96,8 @@ class SpeechEncoder(nn.Module):
         Raises ValueError when the front end has no log-mel.
         """
         if isinstance(self.front_end, MelFrontEnd):
-            self.front_end.log_mel = LogMel(len(self.front_end.log_mel.filters), step)
+            heard = self.front_end.log_mel
+            self.front_end.log_mel = LogMel(len(heard.filters), step, heard.subtract)
         elif step != STEP:
             raise ValueError("A front end without log-mel hears at the pace of its training alone; leave --step out.")
 

@@ -74,11 +74,13 @@ class MadeWith:
     """What no parameter of a package tells and `training.restore` needs; the defaults are those of 0.6.0.
 
     heads: attention heads of the speech encoder. gain: see `amplify`. advance: milliseconds, see `MemoryGraph`.
+    subtract: see `features.LogMel`.
     """
 
     heads: int = Config.heads
     gain: float = 1.15
     advance: int = 15
+    subtract: float = 0.0
 
 
 def _trace(
@@ -196,7 +198,7 @@ def export_package(
         "lip_vertices": lip_geometry(names).lips.tolist(), 
         "closure": CLOSURE | {"begins": calibration.begins, "certain": calibration.certain},
         "steadiness": STEADINESS,
-        "made_with": asdict(MadeWith(network.config.heads, calibration.gain, advance)),
+        "made_with": asdict(MadeWith(network.config.heads, calibration.gain, advance, network.config.subtract)),
         "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)},
     }  # fmt: skip
     (folder / "model.json").write_text(json.dumps(package, indent=1) + "\n", encoding="utf-8")

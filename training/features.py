@@ -17,6 +17,9 @@ BINS = DFT // 2 + 1  # 31.25 Hz apart
 LOWEST, HIGHEST = 60.0, 7600.0  # Hz
 QUIETEST = 10.0**-6.5  # mean square (-65 dB full scale): quieter clips are not brought up any further
 FLOOR = 1e-4  # of the clip's level, per band: hides dither and codec noise
+AROUND = (3, 5)  # bands, frames: over which power is averaged before noise is told from speech
+LEAST = 0.1  # of a band's power is left where there is nothing but noise
+HUSH = 1e-5  # of the clip's level: digital silence is no noise, and must not be divided by
 
 
 def mel_scale(hertz: np.ndarray | float) -> np.ndarray:
@@ -40,16 +43,29 @@ def mel_filters(bands: int, warp: float = 1.0) -> np.ndarray:
     return (filters / np.maximum(filters.sum(1, keepdims=True), 1e-3)).astype(np.float32)
 
 
+def without_noise(mel: Tensor, times: float) -> Tensor:
+    """Spectral subtraction (Boll 1979) of `times` the noise in (B, bands, T), band energies relative to the clip's.
+
+    The noise of a band is the harmonic mean of its power over the clip, in which its quiet moments count most: in clean
+    speech those between the words, 30 dB down, where nothing changes; in a crowd or by a fan, what never ceases.
+    """
+    margin = (AROUND[0] // 2, AROUND[1] // 2)
+    around = functional.avg_pool2d(mel[:, None], AROUND, 1, margin, count_include_pad=False)[:, 0] + HUSH
+    noise = around.reciprocal().mean(2, keepdim=True).reciprocal()
+    return mel * (1 - times * noise / around).clamp(min=LEAST)
+
+
 class LogMel(nn.Module):
     """Log-mel energies relative to the clip's own level, one frame every `step` samples (STEP: 100 Hz).
 
     Level: band energies are divided by the clip's mean square, but never by less than QUIETEST, so quiet speech looks
     like loud speech while digital silence stays at the floor. By a shorter step the same voice seems to speak slower.
+    `subtract`: how many times the noise that is always there is taken away, see `without_noise`; 0 leaves it.
     """
 
-    def __init__(self, bands: int, step: int = STEP) -> None:
+    def __init__(self, bands: int, step: int = STEP, subtract: float = 0.0) -> None:
         super().__init__()
-        self.step = step
+        self.step, self.subtract = step, subtract
         time = np.arange(WINDOW) - WINDOW / 2
         window = np.hanning(WINDOW + 1)[:-1] / np.sqrt((np.hanning(WINDOW + 1)[:-1] ** 2).sum())
         angle = 2 * np.pi * np.arange(BINS)[:, None] * time[None] / DFT
@@ -78,5 +94,7 @@ class LogMel(nn.Module):
         else:
             spectrum = functional.conv1d(padded[:, None], self.dft, stride=self.step)
             power = spectrum[:, :BINS].square() + spectrum[:, BINS:].square()
-        mel = torch.matmul(self.filters if filters is None else filters, power)
-        return (torch.log(mel / level[:, :, None] + FLOOR) * 0.25).transpose(1, 2)
+        mel = torch.matmul(self.filters if filters is None else filters, power) / level[:, :, None]
+        if self.subtract:
+            mel = without_noise(mel, self.subtract)
+        return (torch.log(mel + FLOOR) * 0.25).transpose(1, 2)

@@ -94,6 +94,7 @@ def restore(folder: Path) -> tuple[FaceFormer, Wav2Sem | None, tuple[str, ...], 
         hidden=_size(arrays, "audio_encoder.front_end.conv1.weight", 0),
         layers=_layers(arrays),
         heads=made.heads,
+        subtract=made.subtract,
         semantic=_size(arrays, "semantic_map.weight", 1) if "semantic_map.weight" in arrays else 0,
         decoder=_size(arrays, "audio_feature_map.bias", 0),
         decoder_heads=package.heads,
@@ -116,9 +117,10 @@ def _made_with(folder: Path) -> MadeWith:
     """What model.json says of that; raises ValueError for what cannot be."""
     stored = json.loads((folder / "model.json").read_text(encoding="utf-8")).get("made_with", {})
     try:
-        heads, gain, advance = (float(stored.get(field.name, field.default)) for field in fields(MadeWith))
-        if stored.keys() <= {field.name for field in fields(MadeWith)} and 1 <= heads <= 64 and 0 < gain < 100:
-            return MadeWith(int(heads), gain, int(advance))
+        heads, gain, advance, subtract = (float(stored.get(field.name, field.default)) for field in fields(MadeWith))
+        known = stored.keys() <= {field.name for field in fields(MadeWith)}
+        if known and 1 <= heads <= 64 and 0 < gain < 100 and 0 <= subtract <= 10:
+            return MadeWith(int(heads), gain, int(advance), subtract)
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"The model.json in “{folder}” has no usable “made_with” ({error}).") from error
     raise ValueError(f"The model.json in “{folder}” has no usable “made_with”.")

@@ -46,8 +46,9 @@ def test_alignment_allows_one_memory_frame() -> None:
 
 def test_training_computes_what_inference_does() -> None:
     torch.manual_seed(1)
-    speech, mel = 0.1 * torch.randn(2, 8000), LogMel(40)
-    assert torch.allclose(mel.train()(speech), mel.eval()(speech), atol=1e-5)
+    speech = 0.1 * torch.randn(2, 8000)
+    for mel in (LogMel(40), LogMel(40, subtract=1.0)):
+        assert torch.allclose(mel.train()(speech), mel.eval()(speech), atol=1e-4)
     wide = WideContext(16)
     torch.nn.init.normal_(wide.across[-1].weight)
     for frames in (30, 260):
@@ -88,6 +89,27 @@ def test_log_mel_hears_a_tone_in_its_band_and_not_its_level() -> None:
     band = int(loud[0, 50].argmax())
     assert abs(int(mel_filters(64)[:, 32].argmax()) - band) <= 1  # bin 32 is 1000 Hz
     assert torch.allclose(mel(torch.zeros(1, 1600)), torch.full((1, 10, 64), math.log(1e-4) / 4))
+
+
+def test_noise_that_never_ceases_is_taken_away_and_speech_is_not() -> None:
+    random = np.random.default_rng(1)
+    loud = np.arange(32000) // 4000 % 2 == 1  # quarters of a second
+    words = 0.1 * random.standard_normal(32000) * loud
+    fan = 0.03 * random.standard_normal(32000)  # 10 dB below them
+
+    def heard(sound: np.ndarray, subtract: float) -> np.ndarray:
+        """Decibels, of frames that lie wholly within a word or a pause."""
+        frames = LogMel(64, subtract=subtract)(torch.tensor(sound, dtype=torch.float32)[None])[0].numpy()
+        return 40 / np.log(10) * frames.mean(1)
+
+    word = loud[::160] & np.roll(loud[::160], 3) & np.roll(loud[::160], -3)
+    pause = ~loud[::160] & ~np.roll(loud[::160], 3) & ~np.roll(loud[::160], -3)
+    kept, taken = (heard(words + fan, subtract) for subtract in (0.0, 1.0))
+    assert np.abs(taken - kept)[word].max() < 1.0
+    assert (taken - kept)[pause].mean() < -3.0
+    np.testing.assert_allclose(heard(words, 1.0)[word], heard(words, 0.0)[word], atol=0.05)  # digital silence between
+    steady = heard(fan, 1.0) - heard(fan, 0.0)
+    assert (steady > -10.1).all() and (steady < -3).all()
 
 
 def test_frames_are_centred_on_their_time() -> None:

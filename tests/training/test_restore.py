@@ -63,7 +63,9 @@ def test_a_package_is_the_network_again(tmp_path: Path, semantic: int) -> None:
         torch.testing.assert_close(sentences(speech), wav2sem(speech), atol=1e-2, rtol=1e-2)
 
 
-@pytest.mark.parametrize("made", [{"heads": 0}, {"heads": 3}, {"gain": 0}, {"gain": "x"}, {"wheels": 4}, [1]])
+@pytest.mark.parametrize(
+    "made", [{"heads": 0}, {"heads": 3}, {"gain": 0}, {"gain": "x"}, {"subtract": -1}, {"wheels": 4}, [1]]
+)
 def test_a_package_made_with_what_cannot_be_is_refused(tmp_path: Path, made: object) -> None:
     network = filled(FaceFormer(Config(hidden=96, layers=1, heads=2, decoder=16, semantic=0), len(NAMES)))
     export_package(network, tuple(NAMES), None, tmp_path, "0.0.1", False)
@@ -75,6 +77,18 @@ def test_a_package_made_with_what_cannot_be_is_refused(tmp_path: Path, made: obj
         return
     with pytest.raises(ValueError, match="made_with"):
         restore(tmp_path)
+
+
+def test_packages_from_before_noise_was_subtracted_are_restored_as_they_are(tmp_path: Path) -> None:
+    shape = {"hidden": 96, "layers": 1, "heads": 2, "decoder": 16, "semantic": 0}
+    network = filled(FaceFormer(Config(**shape, subtract=0.0), len(NAMES)))
+    export_package(network, tuple(NAMES), None, tmp_path, "0.0.1", False)
+    model = json.loads((tmp_path / "model.json").read_text())
+    assert model["made_with"].pop("subtract") == 0
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    restored, _, _, made = restore(tmp_path)
+    assert restored.config.subtract == 0
+    assert parity(restored, None, tmp_path, made.advance) < TOLERANCE
 
 
 def test_other_packages_are_refused(toy_folder: Path, tmp_path: Path) -> None:
