@@ -11,6 +11,8 @@ import numpy as np
 from ..inference.pieces import Stretch
 from .retiming import content_map, is_retimed, last_share
 
+ROUNDED = 2.0  # scene frames that a strip may be shorter than its sound: it begins and ends on whole ones
+
 
 class StripTimes(NamedTuple):
     """Scene frames, may lie between two: where the file's first sample would be heard, and what the handles leave.

@@ -10,7 +10,8 @@ import bpy
 import numpy as np
 import pytest
 import soundfile
-from heads import fit_of, largest_error, made_up_head, motion_of
+from edit_tools import NAMES, bake_of, curves_of, values_at
+from heads import arkit_puppet, fit_of, largest_error, made_up_head, motion_of
 from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, sound
@@ -96,6 +97,42 @@ def test_a_sound_that_another_head_speaks_is_not_left_over(settings: Any) -> Non
     settings.start_frame = 200
     bpy.ops.wav2sem.generate_lipsync()
     assert "The same sound" not in job_state(bpy.context).details
+
+
+def last_frame(head: bpy.types.Object) -> int:
+    """The last frame at which a shape key of `head` moves."""
+    tables = [[point.co[:] for point in curve.keyframe_points] for curve in curves_of(head).values()]
+    return round(max(frame for keys in tables for frame, value in keys if abs(value) > 1e-3))
+
+
+def test_lips_end_where_the_strip_of_a_file_was_trimmed(settings: Any) -> None:
+    head = arkit_puppet(NAMES)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert last_frame(head) > 60
+    set_handles(strips()[0], 1, 31)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 1
+    assert last_frame(head) <= 31 + 5, "the face rests a fifth of a second later"
+    assert "“babble.wav” is trimmed in the sequencer" in job_state(bpy.context).details
+
+
+def test_lips_begin_where_the_strip_of_a_file_was_trimmed(settings: Any) -> None:
+    head = arkit_puppet(NAMES)
+    bpy.ops.wav2sem.generate_lipsync()
+    set_handles(strips()[0], 21, 73)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 1, "the words that are left would be heard twice"
+    assert bake_of(head).action.frame_range[0] == 21
+
+
+def test_a_file_that_was_cut_in_two_is_spoken_without_what_was_taken_out(settings: Any, speech_file: Path) -> None:
+    head = arkit_puppet(NAMES)
+    set_handles(add_strip(speech_file, 1), 1, 21)
+    set_handles(add_strip(speech_file, 1), 51, 73)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 2
+    assert all(np.abs(values_at(head, name, np.arange(27, 45))).max() < 0.05 for name in NAMES)
+    assert max(np.abs(values_at(head, name, np.arange(52, 60))).max() for name in NAMES) > 0.1
 
 
 @pytest.mark.skipif(bpy.app.version < (5, 0), reason="before Blender 5.0 the sequencer has no scene of its own")
