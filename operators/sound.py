@@ -19,7 +19,7 @@ from . import ids
 from .audio_source import AudioSource, Recording, from_strips
 from .frames import frame_rate
 from .retiming import is_retimed
-from .strip_times import ROUNDED, span_of, times_of
+from .strip_times import ROUNDED, is_muted, span_of, times_of
 
 
 def as_heard(scene: bpy.types.Scene, source: AudioSource, start_frame: float) -> AudioSource:
@@ -109,7 +109,7 @@ def others(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...
     return [
         strip
         for strip in editor.strips_all
-        if strip.type == "SOUND" and strip.sound in sounds and strip.name not in ours and not strip.mute
+        if strip.type == "SOUND" and strip.sound in sounds and strip.name not in ours and not is_muted(strip)
     ]
 
 
@@ -155,7 +155,7 @@ def _new_strip(editor: Any, source: Recording, frame: int) -> tuple[Any, bpy.typ
 
 def _plays(strip: Any, source: Recording, frame: float, fps: float) -> bool:
     """Whether `strip` is heard and plays `source`, or a part of it, as if that began at `frame`."""
-    if strip.type != "SOUND" or strip.sound is None or strip.mute or is_retimed(strip):
+    if strip.type != "SOUND" or strip.sound is None or is_muted(strip) or is_retimed(strip):
         return False
     same = strip.sound.session_uid == source.sound or _same_file(strip.sound, source.path)
     return same and abs(times_of(strip, fps).first_sample - frame) < 0.01
@@ -186,11 +186,13 @@ def _shown_path(path: str) -> str:
 
 
 def _free_channel(editor: Any, strip: Any) -> int:
-    """Lowest channel with room for `strip`."""
+    """Lowest channel with room for `strip`, one that is heard where there is any."""
     left, right = span_of(strip)
     spans = [(other.channel, *span_of(other)) for other in editor.strips if other != strip]
     taken = {channel for channel, start, end in spans if start < right and end > left}
-    return next(channel for channel in range(1, len(taken) + 2) if channel not in taken)
+    free = [channel for channel in range(1, len(taken) + len(editor.channels) + 2) if channel not in taken]
+    heard = [channel for channel in free if channel < len(editor.channels) and not editor.channels[channel].mute]
+    return (heard or free)[0]
 
 
 def _remove_unused_sound(uid: int) -> None:

@@ -64,6 +64,15 @@ def heard_of(strip: Any, fps: float, duration: float) -> tuple[Stretch, ...]:
     return _stretches(frames, seconds, max(left, frames[0]), min(right, frames[-1]))
 
 
+def is_muted(strip: Any) -> bool:
+    """Whether `strip`, a meta strip around it, or the channel of either is muted."""
+    for each in (strip, *_metas(strip)):
+        around = each.parent_meta() or each.id_data.sequence_editor
+        if each.mute or around.channels[each.channel].mute:
+            return True
+    return False
+
+
 def _metas(strip: Any) -> Iterator[Any]:
     """The meta strips around `strip`, innermost first."""
     meta = strip.parent_meta()

@@ -151,6 +151,18 @@ def test_users_strips_keep_their_channels(settings: Any, click_file: Path) -> No
     assert sorted((strip.name, strip.channel) for strip in strips()) == [("babble.wav", 2), ("line", 1)]
 
 
+def test_speech_is_laid_where_it_is_heard(settings: Any, click_file: Path, tmp_path: Path) -> None:
+    made_up_head()
+    settings.audio_path = str(click_file)
+    bpy.ops.wav2sem.generate_lipsync()
+    channels = bpy.context.scene.sequence_editor.channels
+    for number in (1, 2):
+        channels[number].mute = True
+    bpy.ops.wav2sem.generate_lipsync()
+    assert [strip.channel for strip in strips()] == [1, 3]
+    assert heard_click(tmp_path) == pytest.approx(1.0, abs=2e-3)
+
+
 def test_scene_is_lengthened_but_never_shortened(settings: Any) -> None:
     made_up_head()
     bpy.context.scene.frame_end = 1000
