@@ -168,7 +168,7 @@ def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: Ex
         bake.action[ids.MARK] = json.dumps(description)
         scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
         if bake.strip is not None and nla_strips.is_ours(bake.action):
-            strips.append(bake.strip)
+            strips.append((bake.strip, move, new.fps / old.fps))
     nla_strips.lay_anew(keys.animation_data, strips)
     return edited, lost
 
