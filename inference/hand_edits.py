@@ -161,16 +161,23 @@ def shifted(edits: CurveEdits, move: Move, rate: float = 1.0) -> CurveEdits:
 
     A span that lies on several ways is parted, so that it covers nothing that comes between them.
     """
-    hand = edits.hand.copy()
-    frames = move(hand["co"][:, 0].astype(np.float64))[0]
-    for handle in ("handle_left", "handle_right"):
-        hand[handle][:, 0] = frames + rate * (hand[handle][:, 0] - hand["co"][:, 0])
-    hand["co"][:, 0] = frames
-    hand = hand[np.argsort(frames, kind="stable")][: np.isfinite(frames).sum()]  # NaN comes last
+    hand, spans = moved_keys(edits.hand, move, rate), _moved_spans(edits, move, rate)
     touched = np.sort(move(edits.touched.astype(np.float64))[0])
-    return CurveEdits(
-        hand, _moved_spans(edits, move, rate), touched[np.isfinite(touched)].astype(np.float32), edits.gone
-    )
+    return CurveEdits(hand, spans, touched[np.isfinite(touched)].astype(np.float32), edits.gone)
+
+
+def moved_keys(keys: np.ndarray, move: Move, rate: float = 1.0, axis: int = 0) -> np.ndarray:
+    """`keys`, KEY (n,), where `move` takes their frames, or with `axis` 1 their values, as far as these have a place.
+
+    Handles grow by `rate`.
+    """
+    keys = keys.copy()
+    goals = move(keys["co"][:, axis].astype(np.float64))[0]
+    for handle in ("handle_left", "handle_right"):
+        keys[handle][:, axis] = goals + rate * (keys[handle][:, axis] - keys["co"][:, axis])
+    keys["co"][:, axis] = goals
+    keys = keys[np.isfinite(goals)]
+    return keys[np.argsort(keys["co"][:, 0], kind="stable")]
 
 
 def _moved_spans(edits: CurveEdits, move: Move, rate: float) -> np.ndarray:

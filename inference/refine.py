@@ -8,6 +8,7 @@ smoothed. How far the lips stand apart is linear in the weights, so mouthClose c
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
@@ -42,8 +43,8 @@ class Refinement:
     strength, jaw, rounding, upper_lip, lower_lip: factors, 1 as spoken, 0 none. lip_closure: 1 as spoken, 2 shuts
     near-closures too, 0 lets the lips part at closures as far as at rest. smoothing: standard deviation of a
     Gaussian, seconds. offset: seconds by which the motion comes later. Each may be an array with one value per frame
-    of the motion; an offset that changes moves what lies between the ends. mutes: (first, last) seconds on the
-    timeline between which the face is at rest.
+    of the motion; an offset that changes makes it longer. mutes: (first, last) seconds on the timeline between which
+    the face is at rest.
     """
 
     strength: Amount = 1.0
@@ -159,10 +160,18 @@ def _smoothed(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 
 
 def _moved(motion: FaceMotion, offset: np.ndarray) -> FaceMotion:
-    """`motion` later by `offset` seconds: by its start, or, where the offset changes, by sampling it anew."""
-    if np.ptp(offset) == 0:
-        return replace(motion, start=motion.start + float(offset[0, 0])) if offset[0, 0] else motion
-    return replace(motion, weights=sample_weights(motion, motion.times - offset[:, 0]))
+    """`motion` later by `offset` seconds: by its start, and where the offset changes by sampling it anew.
+
+    It begins as early and ends as late as the offset takes any of it: nothing of the speech is cut off.
+    """
+    wanted = offset[:, 0]
+    least = float(wanted.min())
+    later = replace(motion, start=motion.start + least) if least else motion
+    if np.ptp(wanted) == 0:
+        return later
+    count = len(wanted) + math.ceil((wanted[-1] - least) * motion.fps - 1e-6)
+    shown = later.start + np.arange(count) / motion.fps
+    return replace(later, weights=sample_weights(motion, shown - np.interp(shown, motion.times, wanted)))
 
 
 def _muted(motion: FaceMotion, mutes: tuple[tuple[float, float], ...]) -> FaceMotion:

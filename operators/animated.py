@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,27 @@ def at_frames(setting: Setting, frames: np.ndarray) -> float | np.ndarray:
     return np.interp(frames, setting.frames, setting.values) if isinstance(setting, Animated) else setting
 
 
-def later(setting: Setting, frames: float) -> Setting:
-    """The same setting `frames` later."""
-    return Animated(setting.frames + frames, setting.values) if isinstance(setting, Animated) else setting
+@dataclass(frozen=True)
+class Timing:
+    """From one count of frames to another, as from the timeline's to those of an action in a strip of the NLA."""
+
+    rate: float = 1.0
+    shift: float = 0.0
+
+    def of(self, frames: Any) -> Any:
+        """What `frames` of the one are in the other."""
+        return self.rate * frames + self.shift
+
+    @property
+    def back(self) -> Timing:
+        """The way back."""
+        return Timing(1 / self.rate, -self.shift / self.rate)
+
+    def setting(self, setting: Setting) -> Setting:
+        """A setting over the one as a setting over the other."""
+        return Animated(self.of(setting.frames), setting.values) if isinstance(setting, Animated) else setting
+
+
+def times(setting: Setting, factor: float) -> Setting:
+    """A setting that is so many times as large."""
+    return Animated(setting.frames, factor * setting.values) if isinstance(setting, Animated) else factor * setting

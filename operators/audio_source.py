@@ -49,9 +49,13 @@ class Recording:
 
 @dataclass(frozen=True)
 class AudioSource:
-    """Speech to be read by any thread: one recording or more, in order of time if they have a place already."""
+    """Speech to be read by any thread: one recording or more, in order of time if they have a place already.
+
+    note: what the user should know of it, one sentence, or "".
+    """
 
     recordings: tuple[Recording, ...]
+    note: str = ""
 
     @property
     def name(self) -> str:

@@ -101,7 +101,9 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     if result.baked.cache is not None:
         result.baked.cache.keep()
     unspoken = _unspoken(sound.others(scene, task.source, pieces))
-    notes = _notes(task, written, (result.baked.note, earlier, unspoken, sound.elsewhere(scene), result.device_note))
+    elsewhere = sound.elsewhere(scene)
+    remarks = task.source.note, result.baked.note, earlier, unspoken, elsewhere, result.device_note
+    notes = _notes(task, written, remarks)
     name, seconds = obj.name, perf_counter() - began
     yield False
     for layer in getattr(find_scene(task.scene), "view_layers", ()):

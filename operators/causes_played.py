@@ -15,7 +15,7 @@ from .causes import Cause, Face, listed
 from .kept_strips import KeptStrip
 from .keyframes import value_path
 from .nla_strips import is_ours
-from .playing import Part, curves_in, spare_parts
+from .playing import Part, curves_in, is_frozen, spare_parts
 
 _NOTHING = (0.0, 1.0)  # frames of an action with several slots that a new strip plays, as it has none of them yet
 
@@ -89,6 +89,9 @@ def _strip_off(data: bpy.types.AnimData, track: Any, strip: Any) -> Iterator[Cau
         clause = f"its animation strip “{strip.name}” has no influence; give it all"
         mend = partial(setattr, strip, "use_animated_influence", False)
         yield Cause("influence", strip.name, clause, "Full Influence", mend)
+    if is_frozen(strip):
+        clause = f"the time of its animation strip “{strip.name}” stands still; let it play without keys for that"
+        yield Cause("frozen", strip.name, clause, "Play", partial(setattr, strip, "use_animated_time", False))
     if strip.extrapolation == "NOTHING" and not nla_strips.is_held(data, strip):
         clause = f"before and after its strip “{strip.name}” nothing holds the mouth at rest; let the strip hold it"
         mend = partial(setattr, strip, "extrapolation", "HOLD")

@@ -130,10 +130,9 @@ def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
 def _report_place(options: argparse.Namespace, jobs: Sequence[BatchJob]) -> Path:
     """Where the report goes; raises JobListError where it would replace something else."""
     listed = Path(os.path.abspath(options.jobs))
-    # Only one ending is left out: jobs.csv and jobs.json, or ep.01 and ep.02, would share a journal.
-    name = listed.stem if listed.suffix.lower() == ".csv" and listed.is_file() else listed.name
     suffix = f".{options.only}" if options.only else ""
-    report = Path(options.report) if options.report else listed.with_name(f"{name}{suffix}.report.csv")
+    # No ending is left out: jobs.csv, jobs.json and the folder jobs would share a journal.
+    report = Path(options.report) if options.report else listed.with_name(f"{listed.name}{suffix}.report.csv")
     used = {options.jobs, *(path for job in jobs for path in (job.blend, job.audio, job.output))}
     if report.is_dir() or batch_jobs.place(str(report)) in map(batch_jobs.place, used):
         raise JobListError(f"The report “{report}” is a folder, the list or a file of a job; choose another name.")

@@ -198,14 +198,13 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     action = data.action
     if not action.is_editable:
         raise LipSyncError(f"The action “{action.name}” is linked from another file; make it local first.")
-    if data.action_slot is not None:
-        action = single_user.make(keys, action, data.action_slot, undo)
     if data.action_slot is None:
-        fitting = list(data.action_suitable_slots)
+        fitting = sorted(data.action_suitable_slots, key=lambda slot: single_user.is_shared(keys, action, slot))
         slot = fitting[0] if fitting else action.slots.new(id_type="KEY", name=keys.user.name)
         if not fitting:
             undo.callback(action.slots.remove, slot)
         _assign(data, action, slot, undo)
+    action = single_user.make(keys, action, data.action_slot, undo)
     slot = data.action_slot
     if ids.MARK in action and action.get(ids.GUEST, slot.handle) != slot.handle:
         raise LipSyncError(f"“{action.name}” holds the lip sync of another head; give this head an action of its own.")

@@ -14,10 +14,9 @@ from ..inference import AudioError
 from ..inference.pieces import Piece, Stretch, laid
 from . import ids
 from .frames import frame_rate
-from .strip_times import heard_of
+from .strip_times import ROUNDED, heard_of
 
 _MOVED = 0.01  # scene frames
-_ROUNDED = 2.0  # scene frames that a strip may be shorter than its sound: it begins and ends on whole ones
 
 
 def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0) -> tuple[Piece, ...]:
@@ -65,7 +64,7 @@ def _elsewhere(old: Piece, new: Piece) -> bool:
     if len(old.frames) != len(new.frames):
         return True
     frames, seconds = np.array(old.frames), np.array(old.seconds)
-    if seconds[-1] > old.length - 1e-3 and 0 <= frames[-1] - new.frames[-1] < _ROUNDED:
+    if seconds[-1] > old.length - 1e-3 and 0 <= frames[-1] - new.frames[-1] < ROUNDED:
         frames[-1], seconds[-1] = old.frame_at(new.seconds[-1]), new.seconds[-1]  # all of the file, as far as strips go
     return bool(np.abs(frames - new.frames).max() > _MOVED or np.abs(seconds - new.seconds).max() > 1e-3)
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import bpy
+import numpy as np
 
+from ..inference.hand_edits import Move, moved_keys
 from . import keyframes
 from .keyframes import Contents
 
@@ -44,17 +46,32 @@ class KeptStrip:
         return KeptStrip(action, slot, dict(zip(_PLACE, places, strict=True)), settings)
 
     @staticmethod
-    def of(strip: bpy.types.NlaStrip, whole: bool) -> KeptStrip:
-        """`strip` as it is, or playing all of its action, whose keys have moved, and moved along with them."""
-        action, slot = strip.action, strip.action_slot
+    def of(strip: bpy.types.NlaStrip) -> KeptStrip:
+        """`strip` as it is."""
         settings = {name: getattr(strip, name) for name in _SETTINGS}
         curves = {fcurve.data_path: Contents.of(fcurve) for fcurve in strip.fcurves}
-        if not whole:
-            return KeptStrip(action, slot, {name: getattr(strip, name) for name in _PLACE}, settings, curves)
-        kept = KeptStrip.whole(action, slot, settings, strip.frame_start - strip.action_frame_start)
-        moved = kept.place["action_frame_start"] - strip.action_frame_start
-        higher = {"strip_time": moved}  # its values are frames of the action
-        return replace(kept, curves={path: one.moved(moved, higher.get(path, 0.0)) for path, one in curves.items()})
+        return KeptStrip(
+            strip.action, strip.action_slot, {name: getattr(strip, name) for name in _PLACE}, settings, curves
+        )
+
+    def following(self, move: Move, rate: float) -> KeptStrip:
+        """One that plays all of its action, whose keys went where `move` says; its own curves go with them.
+
+        rate: how their handles stretch, as in `hand_edits.shifted`.
+        """
+        later = self.place["frame_start"] - self.place["action_frame_start"]
+        whole = KeptStrip.whole(self.action, self.slot, self.settings, later)
+
+        def on_timeline(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            goals, ways = move(frames - later)
+            return goals + later, ways
+
+        curves = {}
+        for path, contents in self.curves.items():
+            keys = moved_keys(contents.keys, on_timeline, rate)
+            keys = moved_keys(keys, move, rate, axis=1) if path == "strip_time" else keys  # values: the action's frames
+            curves[path] = replace(contents, keys=keys)
+        return replace(whole, curves=curves)
 
     @property
     def start(self) -> float:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -72,13 +72,6 @@ class Contents:
             for modifier in fcurve.modifiers
         )
         return Contents(read(fcurve), _settings(fcurve), modifiers)
-
-    def moved(self, frames: float, values: float) -> Contents:
-        """The same, with keys so many frames later and so much higher."""
-        keys = self.keys.copy()
-        for place in ("co", *_HANDLES):
-            keys[place] += np.array((frames, values), np.float32)
-        return replace(self, keys=keys)
 
     def put(self, fcurve: bpy.types.FCurve) -> None:
         """Give them to `fcurve`, which has no modifiers yet."""

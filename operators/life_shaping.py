@@ -13,10 +13,11 @@ import numpy as np
 
 from ..inference import CurveSet, FaceMotion, make_curves
 from ..inference.compact import DamagedData
+from ..inference.curves import Keys
 from ..inference.life import BLINK_SHAPES, BROW_SHAPES, SHAPES, Life, enliven, nod_of
 from ..inference.pieces import place
 from ..inference.prosody import Prosody, prosody_of
-from .animated import Setting, at_frames, later
+from .animated import Setting, Timing, at_frames
 from .arkit_names import Channel
 from .stored_result import Facts, StoredResult
 
@@ -45,9 +46,9 @@ class LifeSliders:
         setting = self.amounts.get(name, 0.0)
         return bool(np.any(setting if isinstance(setting, float) else setting.values))
 
-    def moved(self, frames: float) -> LifeSliders:
-        """The same `frames` later."""
-        return replace(self, amounts={name: later(setting, frames) for name, setting in self.amounts.items()})
+    def timed(self, timing: Timing) -> LifeSliders:
+        """The same where frames are others, as of `Sliders`."""
+        return replace(self, amounts={name: timing.setting(setting) for name, setting in self.amounts.items()})
 
 
 def every_shape(life: LifeSliders) -> LifeSliders:
@@ -95,9 +96,14 @@ def nod_curves(result: StoredResult, facts: Facts, life: LifeSliders) -> CurveSe
     return make_curves(motion, facts.fps, start, tolerance=_NOD_TOLERANCE * facts.tolerance)
 
 
-def shown_later(curves: CurveSet, frames: float) -> CurveSet:
-    """The same curves `frames` later."""
-    return replace(curves, keys=tuple(replace(keys, frames=keys.frames + np.float32(frames)) for keys in curves.keys))
+def timed(curves: CurveSet, timing: Timing) -> CurveSet:
+    """The same curves in other frames."""
+    return replace(curves, keys=tuple(_timed(keys, timing) for keys in curves.keys))
+
+
+def _timed(keys: Keys, timing: Timing) -> Keys:
+    slopes = None if keys.slopes is None else keys.slopes / np.float32(timing.rate)
+    return Keys(timing.of(keys.frames).astype(np.float32), keys.values, slopes)
 
 
 def _prosody(result: StoredResult, facts: Facts) -> tuple[Prosody, float]:

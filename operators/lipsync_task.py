@@ -27,7 +27,7 @@ from ..inference import (
 from ..inference.curves import SETTLE
 from ..inference.pieces import Piece, duration
 from ..inference.takes import Take, listen
-from . import bake_modes, face_properties, life_keys, life_shaping, shape_keys, target_mesh, vertex_cache
+from . import bake_modes, face_properties, life_keys, life_shaping, shape_keys, sound, target_mesh, vertex_cache
 from .arkit_names import Channel
 from .audio_source import AudioSource
 from .bake_modes import Baked, Extras
@@ -167,6 +167,7 @@ def prepare(
     target = target_mesh.read_target(obj)
     names = blendshape_names(package)
     fps = frame_rate(scene)
+    source = sound.as_heard(scene, source, options.start_frame)
     assert obj is not None
     face_properties.ensure()
     sliders = face_properties.snapshot(obj, scene)

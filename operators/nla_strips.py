@@ -17,6 +17,7 @@ from typing import Any
 
 import bpy
 
+from ..inference.hand_edits import Move
 from . import ids, keyframes, stored_result
 from .kept_strips import KeptStrip
 
@@ -164,14 +165,16 @@ def _plays_all(strip: bpy.types.NlaStrip, span: tuple[float, float]) -> bool:
     return abs(strip.action_frame_start - span[0]) < 0.5 and abs(strip.action_frame_end - span[1]) < 0.5
 
 
-def lay_anew(data: bpy.types.AnimData, strips: Sequence[bpy.types.NlaStrip]) -> None:
-    """Let `strips` play all of their actions, whose keys have moved, still as far from the action's own frames.
+def lay_anew(data: bpy.types.AnimData, moved: Sequence[tuple[bpy.types.NlaStrip, Move, float]]) -> None:
+    """Let strips play all of their actions, whose keys have moved, still as far from the action's own frames.
 
-    They are made anew, since Blender lets no strip pass another; what the animator set is carried over.
+    They are made anew, since Blender lets no strip pass another; what the animator set is carried over, and what he
+    keyed goes with each strip's move and rate, as its action's hand edits did.
     """
     with ExitStack() as undo:
         tracks = tracks_of(data)
-        _lay(data, [_take(data, strip, undo, whole=True) for strip in strips], tracks, undo)
+        kept = [_take(data, strip, undo).following(move, rate) for strip, move, rate in moved]
+        _lay(data, kept, tracks, undo)
         undo.pop_all()
 
 
@@ -210,19 +213,16 @@ def _touching(track: bpy.types.NlaTrack, one: KeptStrip) -> list[bpy.types.NlaSt
     return [strip for strip in track.strips if strip.frame_start < one.end + 1 and strip.frame_end > one.start - 1]
 
 
-def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack, whole: bool = False) -> KeptStrip:
-    """Take a strip out of its track; one of the library's is muted. `undo` learns how to put it back.
-
-    whole: what is made of it again is to play all of its action, instead of the part that it played.
-    """
+def _take(data: bpy.types.AnimData, strip: bpy.types.NlaStrip, undo: ExitStack) -> KeptStrip:
+    """Take a strip out of its track; one of the library's is muted. `undo` learns how to put it back."""
     track = next(track for track in data.nla_tracks if strip in track.strips[:])
-    kept = KeptStrip.of(strip, whole)
+    kept = KeptStrip.of(strip)
     kept.settings["mute"] |= track.mute  # what was put aside stays so in another track
     if track.is_override_data:
         undo.callback(setattr, strip, "mute", strip.mute)
         strip.mute = True
     else:
-        undo.callback(KeptStrip.of(strip, whole=False).restore, track)
+        undo.callback(KeptStrip.of(strip).restore, track)
         track.strips.remove(strip)
     return kept
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,12 +47,30 @@ class Part:
 def _in_action(strip: bpy.types.NlaStrip, frame: float) -> float:
     """The frame of its action that `strip`, which may be stretched, repeated or reversed, plays at a scene frame."""
     length = strip.action_frame_end - strip.action_frame_start
+    if strip.use_animated_time:
+        curve = _time_curve(strip)
+        time = float(curve.evaluate(frame) if curve is not None else strip.strip_time)
+        # So does Blender: frames of a cycle are counted from 0, wherever in the action it begins.
+        return math.fmod(time - strip.action_frame_start, length) if strip.use_animated_time_cyclic else time
     played = (min(max(frame, strip.frame_start), strip.frame_end) - strip.frame_start) / strip.scale
     if played > length - 1e-3 > 0:
         again = (played + 1e-3) % length - 1e-3
         # The last end is played, the ones before it are beginnings.
         played = length if again < 1e-3 and frame >= strip.frame_end else again
     return float(strip.action_frame_start + (length - played if strip.use_reverse else played))
+
+
+def _time_curve(strip: bpy.types.NlaStrip) -> bpy.types.FCurve | None:
+    """What the animator keyed for Strip Time, if anything."""
+    curve = strip.fcurves.find("strip_time")
+    return None if curve is None or curve.is_empty else curve
+
+
+def is_frozen(strip: bpy.types.NlaStrip) -> bool:
+    """Whether `strip` plays one frame of its action alone, as it does once its time is to be animated and is not."""
+    curve = _time_curve(strip)
+    still = curve is None or (not curve.modifiers and len({point.co.y for point in curve.keyframe_points}) == 1)
+    return strip.use_animated_time and still
 
 
 def parts_of(keys: bpy.types.Key | None) -> list[Part]:

@@ -62,7 +62,9 @@ def items_of(context: bpy.types.Context, entries: Sequence[LipSyncQueueEntry]) -
 
 
 def _item(scene: int, key: str, label: str) -> Item:
-    return Item(label, lambda: _prepare(scene, key), lambda item: _ended(scene, key, item), key)
+    return Item(
+        label, lambda: _prepare(scene, key), lambda item: _ended(scene, key, item), lambda: _undone(scene, key), key
+    )
 
 
 def _prepare(scene_uid: int, key: str) -> Task:
@@ -104,6 +106,12 @@ def _ended(scene: int, key: str, item: Item) -> None:
         entry.status, entry.sentence = "DONE", item.report.sentence
     elif item.error is not None and not item.cancelled:
         entry.status, entry.sentence = "FAILED", str(item.error)
+
+
+def _undone(scene: int, key: str) -> bool:
+    """Whether an entry that was done is so no more: undo takes its status back with its bake."""
+    _, entry = _entry(scene, key)
+    return entry is None or entry.status != "DONE"
 
 
 def _entry(scene_uid: int, key: str) -> tuple[bpy.types.Scene | None, LipSyncQueueEntry | None]:

@@ -30,6 +30,7 @@ from . import (
     vertex_cache,
 )
 from . import nod as nodding
+from .animated import Timing
 from .animation import Bake
 from .face_properties import SLIDERS
 from .life_properties import AMOUNTS
@@ -86,7 +87,7 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
         sliders = face_properties.snapshot(obj, scene)
         before = played_names(obj.data.shape_keys)
         shaped = [
-            (bake, shaping.shape(result, facts, sliders.moved(-later(bake)))) for bake, result, facts in _stored(obj)
+            (bake, shaping.shape(result, facts, sliders.timed(timing(bake)))) for bake, result, facts in _stored(obj)
         ]
         animation.rewrite_all(shaped, undo)
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
@@ -108,9 +109,9 @@ def nod(
     life = face_properties.snapshot(obj, scene).life
     curves = []
     for bake, result, facts in _stored(obj) if life.wants("nod") else ():
-        turns = life_shaping.nod_curves(result, facts, life.moved(-later(bake)))
+        turns = life_shaping.nod_curves(result, facts, life.timed(timing(bake)))
         if turns is not None:
-            curves.append(life_shaping.shown_later(turns, later(bake)))
+            curves.append(life_shaping.timed(turns, timing(bake).back))
     nodding.follow(obj, scene, curves, undo, move, rate)
 
 
@@ -124,6 +125,14 @@ def _stored(obj: bpy.types.Object) -> Iterator[tuple[Bake, StoredResult, Facts]]
 def later(bake: Bake) -> float:
     """Frames by which the NLA plays a lip sync later than its Action says."""
     return float(bake.strip.frame_start - bake.strip.action_frame_start) if bake.strip is not None else 0.0
+
+
+def timing(bake: Bake) -> Timing:
+    """From the timeline to the frames of a lip sync's Action: its strip may be moved and stretched."""
+    strip = bake.strip
+    if strip is None:
+        return Timing()
+    return Timing(1 / strip.scale, strip.action_frame_start - strip.frame_start / strip.scale)
 
 
 def localise(obj: bpy.types.Object) -> None:

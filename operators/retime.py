@@ -18,6 +18,7 @@ from ..inference import CurveSet, LipSyncError
 from ..inference.hand_edits import CurveEdits, Move
 from ..inference.pieces import Piece, follow
 from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
+from .animated import Timing
 from .animation import Bake
 from .found_strips import laid_now, moved
 from .frames import frame_rate
@@ -135,7 +136,7 @@ def _curves(retiming: Retiming, obj: bpy.types.Object, scene: bpy.types.Scene) -
     """The curves of a bake with its pieces where they are now, as the head's sliders want them."""
     animation.stored_curves(retiming.bake.action)  # damage shows now and not when half is written
     result, _ = stored_result.read(retiming.bake.action)
-    sliders = face_properties.snapshot(obj, scene).moved(-retiming.later)
+    sliders = face_properties.snapshot(obj, scene).timed(Timing(shift=-retiming.later))
     return shaping.shape(result, retiming.new, sliders)
 
 
@@ -167,7 +168,7 @@ def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: Ex
         bake.action[ids.MARK] = json.dumps(description)
         scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
         if bake.strip is not None and nla_strips.is_ours(bake.action):
-            strips.append(bake.strip)
+            strips.append((bake.strip, move, new.fps / old.fps))
     nla_strips.lay_anew(keys.animation_data, strips)
     return edited, lost
 

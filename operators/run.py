@@ -26,12 +26,14 @@ class Item:
     """One lip sync to be made, and what became of it.
 
     label: what the interface calls it. prepare: describes the bake when its turn has come; raises LipSyncError.
-    ended: told on the main thread, once, when the item is over. key: which entry of the queue it is, "" for none.
+    ended: told on the main thread, once, when the item is over. undone: whether the user took back what was made.
+    key: which entry of the queue it is, "" for none.
     """
 
     label: str
     prepare: Callable[[], Task]
     ended: Callable[[Item], None] = lambda item: None
+    undone: Callable[[], bool] = lambda: False
     key: str = ""
     report: Report | None = None
     error: LipSyncError | None = None

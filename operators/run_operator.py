@@ -186,14 +186,16 @@ def summary(items: Sequence[Item]) -> Message:
         if item.report is not None:
             return Message("INFO" if item.report.moves else "WARNING", item.report.sentence, item.report.notes)
         return _message(item.error or Cancelled(run.CANCELLED))
-    done = [item for item in items if item.report is not None]
+    made = [item for item in items if item.report is not None]
+    done = [item for item in made if not item.undone()]
     failed = [item for item in items if item.error is not None and not item.cancelled]
-    waiting = len(items) - len(done) - len(failed)
+    undone, waiting = len(made) - len(done), len(items) - len(made) - len(failed)
     still = [item for item in done if item.report is not None and not item.report.moves]
     details = [f"{item.label}: {item.error}" for item in failed]
     details += [f"{item.label}: {item.report.sentence}" for item in still if item.report is not None]
     text = f"{len(done)} of {len(items)} heads speak"
     text += f", {len(failed)} failed" if failed else ""
+    text += f", {undone} undone" if undone else ""
     text += f"; cancelled, {waiting} left as they were." if waiting else "."
     level = "CANCELLED" if waiting else "INFO"
     if failed or still:

@@ -13,7 +13,7 @@ from ..inference.compact import DamagedData
 from ..inference.pieces import place
 from ..inference.refine import Refinement, refine
 from . import life_shaping
-from .animated import Setting, at_frames, later
+from .animated import Setting, Timing, at_frames, times
 from .life_shaping import LifeSliders
 from .stored_result import Facts, StoredResult
 
@@ -32,13 +32,13 @@ class Sliders:
     mutes: tuple[tuple[float, float], ...] = ()
     life: LifeSliders = field(default_factory=LifeSliders)
 
-    def moved(self, frames: float) -> Sliders:
-        """The same `frames` later: for a motion whose NLA strip was moved the other way."""
-        if not frames:
-            return self
-        amounts = {name: later(setting, frames) for name, setting in self.amounts.items()}
-        mutes = tuple((first + frames, last + frames) for first, last in self.mutes)
-        return Sliders(amounts, mutes, self.life.moved(frames))
+    def timed(self, timing: Timing) -> Sliders:
+        """The same where the frames of a motion are others than the timeline's, as in a strip that was moved."""
+        amounts = {name: timing.setting(setting) for name, setting in self.amounts.items()}
+        if "offset" in amounts:
+            amounts["offset"] = times(amounts["offset"], timing.rate)
+        mutes = tuple((timing.of(first), timing.of(last)) for first, last in self.mutes)
+        return Sliders(amounts, mutes, self.life.timed(timing))
 
 
 def shape(result: StoredResult, facts: Facts, sliders: Sliders) -> CurveSet:

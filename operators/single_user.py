@@ -41,7 +41,7 @@ def make(owner: Owner, action: bpy.types.Action, slot: Any, undo: ExitStack) -> 
 
     `undo` learns how to take that back. Raises MeshError while a strip is tweaked: nothing takes another Action then.
     """
-    if not _is_shared(owner, action, slot):
+    if not is_shared(owner, action, slot):
         return action
     if owner.animation_data.use_tweak_mode:
         raise MeshError(_TWEAKED)
@@ -59,7 +59,7 @@ def tweaked(owner: Owner) -> str:
     if data is None or not data.use_tweak_mode:
         return ""
     shared = any(
-        holder.action is not None and _is_shared(owner, holder.action, holder.action_slot) for holder in holders(data)
+        holder.action is not None and is_shared(owner, holder.action, holder.action_slot) for holder in holders(data)
     )
     return _TWEAKED if shared else ""
 
@@ -72,7 +72,8 @@ def exchange_all(owner: Owner, action: bpy.types.Action, other: bpy.types.Action
             exchange(holder, other, None if used is None else other.slots.get(used.identifier))
 
 
-def _is_shared(owner: Owner, action: bpy.types.Action, slot: Any) -> bool:
+def is_shared(owner: Owner, action: bpy.types.Action, slot: Any) -> bool:
+    """Whether others than `owner` play `slot` of `action`."""
     uses = sum(holder.action == action for holder in holders(owner.animation_data))
     if action.users - action.use_fake_user <= uses:  # quick: asked while a slider is dragged
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,33 @@ import bpy
 from ..inference import AudioError
 from ..inference.pieces import Piece
 from . import ids
-from .audio_source import AudioSource, Recording
+from .audio_source import AudioSource, Recording, from_strips
 from .frames import frame_rate
 from .retiming import is_retimed
-from .strip_times import span_of, times_of
+from .strip_times import ROUNDED, is_muted, span_of, times_of
+
+
+def as_heard(scene: bpy.types.Scene, source: AudioSource, start_frame: float) -> AudioSource:
+    """`source`; or where strips play it from `start_frame` on, but trimmed or in parts, what these let be heard.
+
+    Lips would go on where nothing is heard otherwise. Raises AudioError.
+    """
+    editor = scene.sequence_editor
+    if source.placed or editor is None:
+        return source
+    fps, recording = frame_rate(scene), source.recordings[0]
+    parts: list[Any] = []
+    for strip in sorted(editor.strips_all, key=span_of):
+        if _plays(strip, recording, start_frame, fps) and not (parts and span_of(strip)[0] < span_of(parts[-1])[1]):
+            parts.append(strip)
+    if not parts:
+        return source
+    heard = from_strips(parts, fps)
+    begin, end = heard.recordings[0].stretches[0], heard.recordings[-1].stretches[-1]
+    last = start_frame + heard.recordings[0].length * fps
+    if len(parts) == 1 and begin.frames[0] < start_frame + ROUNDED and end.frames[-1] > last - ROUNDED:
+        return source
+    return replace(heard, note=f"“{source.name}” is trimmed in the sequencer; the lips move while it is heard.")
 
 
 def place(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...], undo: ExitStack) -> tuple[Piece, ...]:
@@ -27,7 +51,7 @@ def place(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...]
     Its strips get an id (`ids.PIECE`) that outlasts renaming and moving; returns the pieces with names and ids.
     """
     if not source.placed:
-        strip = _placed(scene, source.recordings[0], pieces[0].frames[0], undo)
+        strip = _placed(scene, source.recordings[0], pieces[0].frames, undo)
         pieces = tuple(replace(piece, strip=strip.name) for piece in pieces)
     editor = scene.sequence_editor
     marks = {piece.strip: _marked(editor, piece.strip, undo) for piece in pieces} if editor else {}
@@ -50,18 +74,20 @@ def _marked(editor: Any, name: str, undo: ExitStack) -> str:
     return mark
 
 
-def _placed(scene: bpy.types.Scene, source: Recording, start_frame: float, undo: ExitStack) -> Any:
-    """The strip that makes `source` heard from `start_frame` on.
+def _placed(scene: bpy.types.Scene, source: Recording, frames: Sequence[float], undo: ExitStack) -> Any:
+    """The strip that makes all of `source` heard, from the first to the last of `frames`.
 
     A strip lies on whole frames; what is left over goes into its sound offset (seconds).
     """
     if scene.sequence_editor is None:
         undo.callback(scene.sequence_editor_clear)
         scene.sequence_editor_create()
-    fps = frame_rate(scene)
+    fps, start_frame = frame_rate(scene), frames[0]
     editor = scene.sequence_editor
     for there in editor.strips_all:
-        if _plays(there, source, start_frame, fps):
+        left, right = span_of(there)
+        untrimmed = left < start_frame + ROUNDED and right > frames[-1] - ROUNDED
+        if untrimmed and _plays(there, source, start_frame, fps):
             return there
     whole = math.floor(start_frame + 1e-6)
     strip, new_sound = _new_strip(editor, source, whole)
@@ -83,7 +109,7 @@ def others(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...
     return [
         strip
         for strip in editor.strips_all
-        if strip.type == "SOUND" and strip.sound in sounds and strip.name not in ours and not strip.mute
+        if strip.type == "SOUND" and strip.sound in sounds and strip.name not in ours and not is_muted(strip)
     ]
 
 
@@ -128,11 +154,11 @@ def _new_strip(editor: Any, source: Recording, frame: int) -> tuple[Any, bpy.typ
 
 
 def _plays(strip: Any, source: Recording, frame: float, fps: float) -> bool:
-    if strip.type != "SOUND" or strip.sound is None or strip.mute or is_retimed(strip):
+    """Whether `strip` is heard and plays `source`, or a part of it, as if that began at `frame`."""
+    if strip.type != "SOUND" or strip.sound is None or is_muted(strip) or is_retimed(strip):
         return False
-    times = times_of(strip, fps)
     same = strip.sound.session_uid == source.sound or _same_file(strip.sound, source.path)
-    return same and abs(times.first_sample - frame) < 0.01 and times.left <= frame + 0.01
+    return same and abs(times_of(strip, fps).first_sample - frame) < 0.01
 
 
 def _same_file(sound: bpy.types.Sound, path: str) -> bool:
@@ -160,11 +186,13 @@ def _shown_path(path: str) -> str:
 
 
 def _free_channel(editor: Any, strip: Any) -> int:
-    """Lowest channel with room for `strip`."""
+    """Lowest channel with room for `strip`, one that is heard where there is any."""
     left, right = span_of(strip)
     spans = [(other.channel, *span_of(other)) for other in editor.strips if other != strip]
     taken = {channel for channel, start, end in spans if start < right and end > left}
-    return next(channel for channel in range(1, len(taken) + 2) if channel not in taken)
+    free = [channel for channel in range(1, len(taken) + len(editor.channels) + 2) if channel not in taken]
+    heard = [channel for channel in free if channel < len(editor.channels) and not editor.channels[channel].mute]
+    return (heard or free)[0]
 
 
 def _remove_unused_sound(uid: int) -> None:

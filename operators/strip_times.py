@@ -11,6 +11,8 @@ import numpy as np
 from ..inference.pieces import Stretch
 from .retiming import content_map, is_retimed, last_share
 
+ROUNDED = 2.0  # scene frames that a strip may be shorter than its sound: it begins and ends on whole ones
+
 
 class StripTimes(NamedTuple):
     """Scene frames, may lie between two: where the file's first sample would be heard, and what the handles leave.
@@ -60,6 +62,15 @@ def heard_of(strip: Any, fps: float, duration: float) -> tuple[Stretch, ...]:
             seconds = np.append(seconds, min(seconds[-1] + (right - frames[-1]) * speed, duration))
             frames = np.append(frames, right)
     return _stretches(frames, seconds, max(left, frames[0]), min(right, frames[-1]))
+
+
+def is_muted(strip: Any) -> bool:
+    """Whether `strip`, a meta strip around it, or the channel of either is muted."""
+    for each in (strip, *_metas(strip)):
+        around = each.parent_meta() or each.id_data.sequence_editor
+        if each.mute or around.channels[each.channel].mute:
+            return True
+    return False
 
 
 def _metas(strip: Any) -> Iterator[Any]:

@@ -44,7 +44,7 @@ def _judged(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float) -> Verd
     face = look(scene, obj)
     causes = [*_checked(face, playback=False)]
     should = _extremes(face, frame)
-    moves = not any(cause.id in ("nothing", "unassigned", "displaced") for cause in causes)
+    moves = not any(cause.id in ("nothing", "unassigned", "displaced", "frozen") for cause in causes)
     if face.layer is None:
         moves = False
     elif should is not None:

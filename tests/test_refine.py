@@ -181,14 +181,22 @@ def test_a_constant_offset_is_exact(spoken: FaceMotion) -> None:
 
 
 def test_a_changing_offset_comes_later_where_it_says(spoken: FaceMotion) -> None:
-    """0.1 s early at the beginning, 0.2 s late at the end, as many frames as before."""
+    """0.1 s early at the beginning, 0.2 s late at the end: so much longer, and nothing is lost."""
     offset = np.linspace(-0.1, 0.2, 400)
     moved = with_(spoken, offset=offset)
-    assert moved.start == spoken.start and moved.weights.shape == spoken.weights.shape
+    assert moved.start == pytest.approx(spoken.start - 0.1)
+    assert moved.times[-1] == pytest.approx(spoken.times[-1] + 0.2, abs=1 / spoken.fps)
+    np.testing.assert_allclose(moved.weights[[0, -1]], spoken.weights[[0, -1]], atol=1e-6)
     jaw = column("jawOpen")
     for time in (1.0, 3.0, 5.0):
         wanted = np.interp(time - np.interp(time, spoken.times, offset), spoken.times, spoken.weights[:, jaw])
         assert np.interp(time, moved.times, moved.weights[:, jaw]) == pytest.approx(wanted, abs=0.01)
+
+
+def test_an_offset_that_hardly_changes_is_nearly_a_constant_one(spoken: FaceMotion) -> None:
+    constant, changing = with_(spoken, offset=0.5), with_(spoken, offset=np.linspace(0.5, 0.501, 400))
+    assert changing.start == constant.start and len(changing.weights) - len(constant.weights) in (0, 1)
+    np.testing.assert_allclose(changing.weights[:400], constant.weights, atol=0.02)
 
 
 def test_muted_is_rest_with_a_ramp_outside(spoken: FaceMotion) -> None:

@@ -10,7 +10,8 @@ import bpy
 import numpy as np
 import pytest
 import soundfile
-from heads import fit_of, largest_error, made_up_head, motion_of
+from edit_tools import NAMES, bake_of, curves_of, values_at
+from heads import arkit_puppet, fit_of, largest_error, made_up_head, motion_of
 from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, sound
@@ -98,6 +99,42 @@ def test_a_sound_that_another_head_speaks_is_not_left_over(settings: Any) -> Non
     assert "The same sound" not in job_state(bpy.context).details
 
 
+def last_frame(head: bpy.types.Object) -> int:
+    """The last frame at which a shape key of `head` moves."""
+    tables = [[point.co[:] for point in curve.keyframe_points] for curve in curves_of(head).values()]
+    return round(max(frame for keys in tables for frame, value in keys if abs(value) > 1e-3))
+
+
+def test_lips_end_where_the_strip_of_a_file_was_trimmed(settings: Any) -> None:
+    head = arkit_puppet(NAMES)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert last_frame(head) > 60
+    set_handles(strips()[0], 1, 31)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 1
+    assert last_frame(head) <= 31 + 5, "the face rests a fifth of a second later"
+    assert "“babble.wav” is trimmed in the sequencer" in job_state(bpy.context).details
+
+
+def test_lips_begin_where_the_strip_of_a_file_was_trimmed(settings: Any) -> None:
+    head = arkit_puppet(NAMES)
+    bpy.ops.wav2sem.generate_lipsync()
+    set_handles(strips()[0], 21, 73)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 1, "the words that are left would be heard twice"
+    assert bake_of(head).action.frame_range[0] == 21
+
+
+def test_a_file_that_was_cut_in_two_is_spoken_without_what_was_taken_out(settings: Any, speech_file: Path) -> None:
+    head = arkit_puppet(NAMES)
+    set_handles(add_strip(speech_file, 1), 1, 21)
+    set_handles(add_strip(speech_file, 1), 51, 73)
+    bpy.ops.wav2sem.generate_lipsync()
+    assert len(strips()) == 2
+    assert all(np.abs(values_at(head, name, np.arange(27, 45))).max() < 0.05 for name in NAMES)
+    assert max(np.abs(values_at(head, name, np.arange(52, 60))).max() for name in NAMES) > 0.1
+
+
 @pytest.mark.skipif(bpy.app.version < (5, 0), reason="before Blender 5.0 the sequencer has no scene of its own")
 def test_sequencer_that_shows_another_scene_is_told() -> None:
     other = bpy.data.scenes.new("Edit")
@@ -112,6 +149,18 @@ def test_users_strips_keep_their_channels(settings: Any, click_file: Path) -> No
     music.channel = 1
     bpy.ops.wav2sem.generate_lipsync()
     assert sorted((strip.name, strip.channel) for strip in strips()) == [("babble.wav", 2), ("line", 1)]
+
+
+def test_speech_is_laid_where_it_is_heard(settings: Any, click_file: Path, tmp_path: Path) -> None:
+    made_up_head()
+    settings.audio_path = str(click_file)
+    bpy.ops.wav2sem.generate_lipsync()
+    channels = bpy.context.scene.sequence_editor.channels
+    for number in (1, 2):
+        channels[number].mute = True
+    bpy.ops.wav2sem.generate_lipsync()
+    assert [strip.channel for strip in strips()] == [1, 3]
+    assert heard_click(tmp_path) == pytest.approx(1.0, abs=2e-3)
 
 
 def test_scene_is_lengthened_but_never_shortened(settings: Any) -> None:

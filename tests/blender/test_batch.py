@@ -53,7 +53,7 @@ def test_bad_jobs_do_not_stop_the_rest_and_resume_repeats_nothing(batch: list[st
     assert all(line["moves"] for line in found if line["ok"])
     assert "7/7 jobs" in done.stderr and "left" in done.stderr and "Traceback" not in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{n}.blend" for n in (0, 2, 4, 5, 6)]
-    with (tmp_path / "jobs.report.csv").open(newline="") as file:
+    with (tmp_path / "jobs.csv.report.csv").open(newline="") as file:
         report = list(csv.DictReader(file))
     assert [row["status"] for row in report] == ["done", "failed", "done", "failed", "done", "done", "done"]
     assert "bad.wav" in report[1]["error"]
@@ -69,7 +69,7 @@ def test_a_mouth_that_stays_still_is_told(batch: list[str], tmp_path: Path) -> N
     done = subprocess.run([*batch, "--only", "1"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "In 1 the mouth does not move; the report says why." in done.stderr
-    with (tmp_path / "jobs.1.report.csv").open(newline="") as file:
+    with (tmp_path / "jobs.csv.1.report.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["moves"] == "False" and "pinned" in row["sentence"]
 
@@ -157,11 +157,11 @@ def report_of(listed: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_lists_of_like_names_have_reports_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lines.csv").write_text("audio\na.wav\n")
     (tmp_path / "lines.json").write_text('[{"audio": "a.wav"}]')
-    for name in ("ep.01", "ep.02"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.wav").touch()
-    names = [report_of(tmp_path / name, monkeypatch).name for name in ("lines.csv", "lines.json", "ep.01", "ep.02")]
-    assert names == ["lines.report.csv", "lines.json.report.csv", "ep.01.report.csv", "ep.02.report.csv"]
+    for folder in ("lines", "ep.01", "ep.02"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.wav").touch()
+    for name in ("lines.csv", "lines.json", "lines", "ep.01", "ep.02"):
+        assert report_of(tmp_path / name, monkeypatch).name == f"{name}.report.csv"
 
 
 @pytest.mark.parametrize("name", ["jobs.csv", "shot.blend", "a.wav", "out/a.blend", "out/../jobs.csv", "out"])

@@ -13,6 +13,7 @@ import pytest
 from heads import arkit_puppet, evaluated, fingerprint
 from test_register import draw_all
 from wav2sem_lipsync.operators import copy_report, run, verify
+from wav2sem_lipsync.operators.playing import parts_of
 from wav2sem_lipsync.operators.properties import job_state
 
 KEYS = ["jawOpen", "mouthClose"]
@@ -226,6 +227,11 @@ CAUSES: dict[str, tuple[Callable[[bpy.types.Object], Any], str, str]] = {
         "strip_muted",
     ),
     "strip without influence": (no_influence, "NLA", "influence"),
+    "strip time not keyed": (
+        lambda puppet: setattr(data_of(puppet).nla_tracks[0].strips[0], "use_animated_time", True),
+        "NLA",
+        "frozen",
+    ),
     "nla off": (lambda puppet: setattr(data_of(puppet), "use_nla", False), "NLA", "nla_off"),
     "solo over strip": (solo_another, "NLA", "solo"),
     "solo over action": (solo_another, "ACTION", "solo"),
@@ -371,6 +377,23 @@ def test_the_speech_at_the_current_frame_is_judged(puppet: bpy.types.Object) -> 
     for frame, words in ((13, " moves"), (213, "does not move")):
         bpy.context.scene.frame_set(frame)
         assert "strip_muted" in diagnosed() and words in job_state(bpy.context).verdict
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_keyed_strip_time_is_followed(cyclic: bool, puppet: bpy.types.Object) -> None:
+    generate("NLA")
+    (strip,) = data_of(puppet).nla_tracks[0].strips
+    strip.use_animated_time, strip.use_animated_time_cyclic = True, cyclic
+    times = strip.fcurves.find("strip_time").keyframe_points
+    first = strip.action_frame_start + cyclic  # or a cycle would end with its last frame
+    for frame, time in ((1, first), (60, first), (76, first + 40)):  # waits, then plays the first syllables
+        times.insert(frame, time, options={"FAST"}).interpolation = "LINEAR"
+    (part,) = parts_of(puppet.data.shape_keys)
+    for frame in (40, 66, 70.5, 75):
+        bpy.context.scene.frame_set(int(frame), subframe=frame % 1)
+        assert part.value("jawOpen", frame) == pytest.approx(key_of(puppet).value, abs=1e-4)
+    bpy.context.scene.frame_set(13)
+    assert not diagnosed()
 
 
 def test_silence_is_no_cause(puppet: bpy.types.Object, tmp_path: Any) -> None:

@@ -247,6 +247,46 @@ def test_what_is_animated_in_a_strip_follows_its_sound(
     same(head, to + LINE, before)
 
 
+def fade(strip: bpy.types.NlaStrip, *keys: tuple[float, float]) -> None:
+    """Influence in straight lines between `keys`."""
+    curve = influence(strip)
+    curve.keyframe_points.clear()
+    for frame, value in keys:
+        curve.keyframe_points.insert(frame, value).interpolation = "LINEAR"
+    curve.update()
+
+
+def keyed(strip: bpy.types.NlaStrip) -> list[list[float]]:
+    """Frames and values of the influence."""
+    return np.array([point.co for point in strip.fcurves.find("influence").keyframe_points]).round(3).tolist()
+
+
+def test_influence_of_a_strip_trimmed_in_front_follows_its_words(settings: Any, speech_file: Path) -> None:
+    sound = add_strip(speech_file, 50)
+    settings.destination, settings.source = "NLA", "STRIP"
+    head = arkit_puppet(NAMES)
+    generate()
+    strip = strip_at(head, 50)
+    strip.action_frame_start = strip.frame_start = 70
+    fade(strip, (80, 1.0), (100, 0.25))
+    drag(sound, 90)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    assert keyed(strip_at(head, 90)) == [[120, 1.0], [140, 0.25]]
+
+
+def test_influence_stays_with_the_words_of_each_sound_that_moved(settings: Any, speech_file: Path) -> None:
+    sounds = add_strip(speech_file, 1, "one"), add_strip(speech_file, 101, "two")
+    settings.destination, settings.source = "NLA", "STRIP"
+    head = arkit_puppet(NAMES)
+    for one in sounds:
+        one.select = True
+    generate()
+    fade(strip_at(head, 1), (20, 1.0), (60, 0.5), (120, 0.5), (160, 1.0))
+    drag(sounds[1], 141)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    assert keyed(strip_at(head, 1)) == [[20, 1.0], [60, 0.5], [160, 0.5], [200, 1.0]]
+
+
 def reverse(strip: bpy.types.NlaStrip) -> None:
     strip.use_reverse = True
 

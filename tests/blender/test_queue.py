@@ -431,6 +431,7 @@ def test_undo_in_the_middle_does_no_harm(settings: Any) -> None:
     bpy.ops.ed.undo()
     assert button.until(lambda: False) == {"FINISHED"}
     assert statuses() == ["WAITING", "DONE"]
+    assert state().message == "1 of 2 heads speak, 1 undone."
     assert bpy.data.objects["Ben"].data.shape_keys.animation_data.action
 
 

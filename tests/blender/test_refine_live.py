@@ -568,6 +568,63 @@ def test_an_nla_strip_that_was_moved_mutes_where_the_timeline_says(settings: Any
     assert movement(obj, (110, 145)) > 1e-4
 
 
+@pytest.fixture
+def stretched(settings: Any) -> bpy.types.Object:
+    """A head whose line begins at frame 50 and is stretched to twice its length."""
+    obj = made_up_head()
+    settings.destination, settings.start_frame = "NLA", 50
+    generate()
+    obj.data.shape_keys.animation_data.nla_tracks[0].strips[0].scale = 2.0
+    return obj
+
+
+def test_a_stretched_strip_mutes_where_the_timeline_says(stretched: bpy.types.Object) -> None:
+    assert movement(stretched, (101, 110, 119)) > 1e-4
+    mute = face(stretched).mutes.add()
+    mute.first, mute.last = 100, 120
+    assert movement(stretched, (101, 110, 119)) < 1e-6
+    assert movement(stretched, (85, 92)) > 1e-4 and movement(stretched, (130, 140)) > 1e-4
+
+
+def test_a_stretched_strip_follows_keyed_sliders_where_they_are_keyed(stretched: bpy.types.Object) -> None:
+    before = {frame: evaluated(stretched, frame) - rest(stretched) for frame in (80, 92, 140, 150)}
+    face(stretched).strength = 0.0
+    face(stretched).keyframe_insert("strength", frame=110)
+    face(stretched).strength = 1.0
+    face(stretched).keyframe_insert("strength", frame=112)
+    refine.refresh(stretched, bpy.context.scene)
+    for frame, moved in before.items():
+        after = evaluated(stretched, frame) - rest(stretched)
+        np.testing.assert_allclose(after, moved if frame > 111 else 0.0, atol=1e-5)
+
+
+def test_a_stretched_strip_comes_later_by_frames_of_the_timeline(stretched: bpy.types.Object) -> None:
+    before = [evaluated(stretched, frame) for frame in (80, 100, 130)]
+    face(stretched).offset = 4
+    for frame, shape in zip((80, 100, 130), before, strict=True):
+        np.testing.assert_allclose(evaluated(stretched, frame + 4), shape, atol=1e-5)
+
+
+def test_the_nod_of_a_stretched_strip_is_stretched(stretched: bpy.types.Object) -> None:
+    strip = stretched.data.shape_keys.animation_data.nla_tracks[0].strips[0]
+    strip.scale = 1.0
+    face(stretched).life.nod = 1.0
+    turns = empty_turns(stretched, np.arange(50, 120))
+    strip.scale = 2.0
+    refine.refresh(stretched, bpy.context.scene)
+    assert np.abs(turns).max() > 1e-3
+    np.testing.assert_allclose(empty_turns(stretched, np.arange(50, 190, 2)), turns, atol=1e-5)
+
+
+def empty_turns(obj: bpy.types.Object, frames: np.ndarray) -> np.ndarray:
+    """Rotation (n, 3) of the nodding empty of `obj`."""
+    found = []
+    for frame in frames:
+        bpy.context.scene.frame_set(int(frame))
+        found.append(face(obj).life.nod_object.rotation_euler[:])
+    return np.array(found)
+
+
 def test_the_update_of_many_properties_happens_once(head: bpy.types.Object, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     real = refine.refresh

@@ -105,6 +105,23 @@ def test_a_copy_that_speaks_into_its_slot_leaves_the_original(settings: Any, str
     assert jaw(twin).max() < 0.7 * before.max()
 
 
+@pytest.mark.parametrize("users_own", [False, True])
+def test_a_head_that_was_given_anothers_action_without_a_slot_leaves_the_other(users_own: bool, settings: Any) -> None:
+    one, two = arkit_puppet(NAMES, "One"), arkit_puppet(NAMES, "Two")
+    if users_own:
+        one.data.shape_keys.key_blocks["mouthSmileLeft"].keyframe_insert("value", frame=1)
+    settings.target, settings.destination = one, "SLOT" if users_own else "ACTION"
+    generate()
+    before = jaw(one)
+    data = two.data.shape_keys.animation_data_create()
+    data.action = one.data.shape_keys.animation_data.action
+    assert data.action_slot is None
+    settings.target, settings.destination, settings.start_frame = two, "SLOT", 30
+    generate()
+    np.testing.assert_array_equal(jaw(one), before)
+    np.testing.assert_allclose(jaw(two)[29:60], before[:31], atol=1e-6)
+
+
 @pytest.mark.parametrize("drop", [bpy.ops.wav2sem.drop_edits, bpy.ops.wav2sem.merge_edits])
 def test_what_is_done_to_the_edits_of_one_is_not_done_to_the_other(head: bpy.types.Object, drop: Any) -> None:
     edit_jaw(head)
