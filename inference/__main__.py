@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from .arkit import arkit_view
+from .console import hush, tell
 from .errors import LipSyncError, OutputError
 from .interchange import check_place, write_json, write_live_link_csv
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
@@ -112,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
         speech = read_speech(options.speech)
         model = LipSyncModel.load(options.model, options.device)
         if model.encoder.note:
-            print(model.encoder.note, file=sys.stderr)
+            tell(model.encoder.note, sys.stderr)
         motion = model.run(speech, options.style, _report, longest=options.longest)
         residual = {}
         if options.arkit and motion.kind == "vertices":
@@ -126,10 +127,10 @@ def main(arguments: list[str] | None = None) -> int:
             motion = motion.at_rate(options.fps)
         _write(motion, options)
     except LipSyncError as error:
-        print(f"Error: {error}", file=sys.stderr)
+        tell(f"Error: {error}", sys.stderr)
         return 1
     except OSError as error:
-        print(f"Error: “{options.output}” cannot be written ({error.strerror or error}).", file=sys.stderr)
+        tell(f"Error: “{options.output}” cannot be written ({error.strerror or error}).", sys.stderr)
         return 1
     summary = {
         "output": str(Path(options.output)),
@@ -138,9 +139,13 @@ def main(arguments: list[str] | None = None) -> int:
         "frames": len(motion.weights),
         "seconds": round(time.perf_counter() - began, 3),
     } | residual
-    print(json.dumps(summary))
+    if not tell(json.dumps(summary), sys.stdout):
+        tell(f"Error: “{options.output}” is there, but the line on it could not be written to stdout.", sys.stderr)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    hush(sys.stdout, sys.stderr)
+    sys.exit(code)

@@ -114,6 +114,19 @@ def _sparing(job: BatchJob, readers: Sequence[int]) -> BatchJob:
     return replace(job, problem=problem)
 
 
+def writers(jobs: Sequence[BatchJob]) -> dict[int, int]:
+    """The number of the job that writes what another one, behind it, opens: by the number of that other one."""
+    written: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for job in jobs:
+        if not job.problem:
+            opened = place(job.blend)
+            if opened in written:
+                found[job.number] = written[opened]
+            written[place(job.output)] = job.number
+    return found
+
+
 def place(path: str) -> str:
     """The same for two ways to write the same path."""
     return os.path.normcase(os.path.abspath(path))

@@ -20,6 +20,7 @@ from typing import Any
 import bpy
 
 from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
+from ..inference.console import tell
 from . import (
     audio_source,
     bake,
@@ -53,8 +54,10 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
         line |= {"ok": True, **_run(options)}
     except LipSyncError as error:
         line["error"] = str(error)
-        print(f"Error: {error}", file=sys.stderr)
-    print(json.dumps(line), flush=True)
+        tell(f"Error: {error}", sys.stderr)
+    if not tell(json.dumps(line), sys.stdout):
+        tell("Error: The line on the job could not be written to stdout; is the disk of its log full?", sys.stderr)
+        return 1
     return 0 if line["ok"] else 1
 
 
@@ -190,7 +193,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
         raise OutputError(f"A vertex cache is played by a .blend, which “{place.name}” is not; choose such a name.")
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):
-        print(sentence, file=sys.stderr)
+        tell(sentence, sys.stderr)
     try:
         if report.cache:
             vertex_cache.go_with(obj, place)
@@ -203,7 +206,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
 
 
 def _progress(fraction: float, stage: str) -> None:
-    print(f"{fraction:4.0%} {stage}", file=sys.stderr, flush=True)
+    tell(f"{fraction:4.0%} {stage}", sys.stderr)
 
 
 def _package(folder: str) -> ModelPackage:

@@ -19,12 +19,12 @@ from conftest import ROOT
 
 
 def load(name: str) -> Any:
-    """A module of operators/ without running the package's __init__, which needs bpy."""
-    if "batch_modules" not in sys.modules:
-        package = types.ModuleType("batch_modules")
-        package.__path__ = [str(ROOT / "operators")]
-        sys.modules["batch_modules"] = package
-    return importlib.import_module(f"batch_modules.{name}")
+    """A module of operators/ without running the __init__ of a package, which needs bpy."""
+    for package, folder in (("batch_modules", ROOT), ("batch_modules.operators", ROOT / "operators")):
+        if package not in sys.modules:
+            sys.modules[package] = types.ModuleType(package)
+            sys.modules[package].__path__ = [str(folder)]
+    return importlib.import_module(f"batch_modules.operators.{name}")
 
 
 jobs, journal = load("batch_jobs"), load("batch_journal")

@@ -32,6 +32,16 @@ def test_subprocess_end_to_end(wav: Path, toy_folder: Path, tmp_path: Path) -> N
         assert data["offsets"].shape == (72, 5023, 3)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_log_on_a_full_disk(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inference", str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert (tmp_path / "m.npz").exists()
+
+
 def test_model_rate_by_default(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
     assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 0
     with np.load(tmp_path / "m.npz", allow_pickle=False) as data:

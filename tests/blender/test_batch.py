@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,68 @@ def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
     command = [sys.executable, "-c", f"{noise}; print({answer!r}, flush=True); sys.stdin.readline()"]
     job = BatchJob(1, audio="a.wav", output=str(tmp_path / "a.blend"))
     assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
+
+
+OBEDIENT = f"""
+import json, pathlib, sys, time
+for line in sys.stdin:
+    job = json.loads(line)
+    time.sleep(job["start_frame"])
+    made, status = pathlib.Path(job["output"]), "done"
+    if not pathlib.Path(job["blend"]).exists() or job["style"] == "bad":
+        status = "failed"
+    else:
+        made.write_text("made")
+    print({MARK!r} + json.dumps({{"status": status, "error": "no"}}), flush=True)
+"""  # a worker that waits for so many seconds as its start frame says
+
+
+def in_order(tmp_path: Path, resume: bool = False, bad: str = "") -> dict[int, str]:
+    """How two workers do a job, one that opens what the first one writes, and one that opens what that one does."""
+    if not resume:
+        (tmp_path / "shot.blend").touch()
+    chain = ["shot.blend", "1.blend", "2.blend", "3.blend"]
+    jobs = [
+        BatchJob(number, blend=str(tmp_path / chain[number - 1]), output=str(tmp_path / chain[number]),
+                 start_frame=0.3 if number == 1 else 0.0, style=bad if number == 1 else "")
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    work = Batch(jobs, [sys.executable, "-c", OBEDIENT], 2, tmp_path / "report.csv", resume)
+    work.run()
+    return {number: line["status"] for number, line in work._lines.items()}
+
+
+def test_a_job_waits_for_the_one_that_writes_what_it_opens(tmp_path: Path) -> None:
+    assert in_order(tmp_path) == {1: "done", 2: "done", 3: "done"}
+    assert set(in_order(tmp_path, resume=True).values()) == {"already done"}
+    # The file of yesterday is not what the line means.
+    assert in_order(tmp_path, bad="bad") == {1: "failed", 2: "failed", 3: "failed"}
+
+
+def test_a_resumed_job_follows_what_it_opens(tmp_path: Path) -> None:
+    in_order(tmp_path)
+    (tmp_path / "1.blend").unlink()
+    assert in_order(tmp_path, resume=True) == {1: "done", 2: "done", 3: "done"}
+
+
+def test_a_log_that_takes_no_more_lines_stops_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of a log may be full, its terminal closed."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs Linux's /dev/full")
+    (tmp_path / "shot.blend").touch()
+    jobs = [BatchJob(number, str(tmp_path / "shot.blend"), output=str(tmp_path / f"{number}.blend"), start_frame=0.0)
+            for number in (1, 2, 3)]  # fmt: skip
+    for name in ("stdout", "stderr"):
+        log = full.open("w", buffering=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, log)
+            code = Batch(jobs, [sys.executable, "-c", OBEDIENT], 1, tmp_path / "report.csv", False).run()
+        with suppress(OSError):
+            log.close()
+        assert code == (1 if name == "stdout" else 0)
+        with (tmp_path / "report.csv").open(newline="") as file:
+            assert [row["status"] for row in csv.DictReader(file)] == ["done"] * 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

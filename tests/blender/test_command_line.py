@@ -78,6 +78,19 @@ def test_failure_as_a_program(shot: Path, tmp_path: Path, toy_folder: Path) -> N
     assert not shot.with_name("out.blend").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize(("stream", "code"), [("stdout", 1), ("stderr", 0)])
+def test_log_on_a_full_disk(stream: str, code: int, shot: Path, speech_file: Path, toy_folder: Path) -> None:
+    """The bake is not lost, and what is left to say is a sentence."""
+    command = [sys.executable, str(ROOT / "bake.py"), str(shot), "--", *arguments(shot, speech_file, toy_folder)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, text=True, timeout=120, check=False, **(streams | {stream: full}))
+    assert done.returncode == code
+    assert "Traceback" not in (done.stderr or "")
+    assert shot.with_name("out.blend").exists()
+
+
 def test_wrong_usage_as_a_program() -> None:
     done = run(str(ROOT / "bake.py"), "--", "--audio", "a.wav")
     assert done.returncode == 2
