@@ -117,7 +117,7 @@ def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     defaults["blend"] = options.blend or bpy.data.filepath
     try:
         jobs = batch_jobs.read_jobs(options.jobs, defaults)
-        chosen = batch_jobs.choose_numbers(options.only, len(jobs)) if options.only else None
+        chosen = batch_jobs.choose_numbers(options.only, len(jobs)) if options.only is not None else None
         report = _report_place(options, jobs)
     except JobListError as error:
         parser.error(str(error))
@@ -170,7 +170,10 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
     if options.blend:
         _open(options.blend)
     scene = bpy.context.scene
-    obj = scene.objects.get(options.object)
+    try:
+        obj = scene.objects.get(options.object)
+    except (SystemError, UnicodeError):  # bytes that are no text
+        obj = None
     if obj is None:
         raise MeshError(f"There is no object “{options.object}” in the scene “{scene.name}”.")
     task = lipsync_task.prepare(
@@ -223,7 +226,7 @@ def _checked_package(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> M
 def _open(path: str) -> None:
     try:
         bpy.ops.wm.open_mainfile(filepath=str(Path(path).absolute()), load_ui=False)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # Blender cannot say of every name that it does not know it
         raise OutputError(f"“{path}” cannot be opened as a .blend file.") from error
 
 

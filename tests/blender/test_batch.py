@@ -238,7 +238,7 @@ def test_report_replaces_nothing_else(name: str, tmp_path: Path, capsys: pytest.
 
 
 def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:
-    for change in (["--only", "9"], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
+    for change in (["--only", "9"], ["--only", ""], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
         done = subprocess.run([*batch, *change], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2, change
         assert "Traceback" not in done.stderr

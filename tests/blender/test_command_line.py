@@ -100,6 +100,7 @@ def test_wrong_usage_as_a_program() -> None:
 BAD = {
     "no audio": ({"audio": "/nowhere/a.wav"}, "no sound file"),
     "no object": ({"object": "Hed"}, "no object “Hed”"),
+    "no text": ({"object": "\udcff"}, "no object “\udcff”"),
     "no mesh": ({"object": "Lamp"}, "not a mesh"),
     "no folder": ({"output": "/nowhere/out.blend"}, "cannot be written"),
     "no blend": ({"output": "out.mp4"}, "end in .blend"),
@@ -183,6 +184,8 @@ def test_file_that_is_no_blend(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     (tmp_path / "bad.blend").write_text("no blend")
     parts = ["--audio", "a.wav", "--object", "Head", "--output", str(tmp_path / "out.blend")]
     assert bake.main([str(tmp_path / "bad.blend"), *parts]) == 1
+    assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
+    assert bake.main([str(tmp_path / "\udcff.blend"), *parts]) == 1
     assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
 
 
