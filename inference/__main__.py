@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .arkit import arkit_view
@@ -46,6 +47,17 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _tolerance(text: str) -> float:
+    """A distance in millimetres, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no distance in millimetres")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
     parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
@@ -71,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--arkit", action="store_true", help="show a vertex model's motion as ARKit blendshapes")
     parser.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="MM",
+        "--tolerance", type=_tolerance, default=0.0, metavar="MM",
         help="with --arkit: keep as many principal shapes as hold every vertex this near (default: all)",
     )  # fmt: skip
     parser.add_argument("--vertices", action="store_true", help="also write offsets (T, 5023, 3) in metres")
@@ -89,8 +101,9 @@ def _check_output(options: argparse.Namespace) -> None:
     check_place(output, (".npz", ".csv", ".json"))
     if options.vertices and output.suffix.lower() != ".npz":
         raise OutputError(f"Vertices are written to .npz alone, which “{output.name}” is not; choose such a name.")
-    if output.exists() and Path(options.speech).exists() and output.samefile(options.speech):
-        raise OutputError(f"“{output}” is the speech itself; choose another name for the motion.")
+    with suppress(OSError):  # one of them is not there; `read_speech` tells what is wrong with the speech
+        if output.samefile(options.speech):
+            raise OutputError(f"“{output}” is the speech itself; choose another name for the motion.")
 
 
 def _write(motion: FaceMotion, options: argparse.Namespace) -> None:

@@ -54,6 +54,7 @@ def test_failures_are_one_sentence_and_write_nothing(
     out = tmp_path / "out.npz"
     jobs = (
         ["nowhere.wav", "-o", str(out), "--model", str(toy_folder)],
+        ["x" * 300 + ".wav", "-o", str(out), "--model", str(toy_folder)],
         [str(wav), "-o", str(out), "--model", str(tmp_path)],
         [str(wav), "-o", str(out), "--model", str(toy_folder), "--style", "shouting"],
         [str(wav), "-o", str(tmp_path / "no" / "folder.npz"), "--model", str(toy_folder)],
@@ -63,7 +64,7 @@ def test_failures_are_one_sentence_and_write_nothing(
     for job in jobs:
         assert main(job) == 1
         error = capsys.readouterr().err.strip()
-        assert error.startswith("Error: ") and "\n" not in error
+        assert error.startswith("Error: ") and "\n" not in error and not error.startswith(f"Error: “{out}”")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.wav"]
 
 
@@ -80,6 +81,7 @@ def test_the_speech_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFix
     "wrong",
     [
         [], ["a.wav"], ["a.wav", "-o", "m.npz", "--fps", "0"], ["a.wav", "-o", "m.npz", "--longest", "ten"],
+        ["a.wav", "-o", "m.npz", "--tolerance", "nan"], ["a.wav", "-o", "m.npz", "--tolerance", "-1"],
         ["a.wav", "--nonsense"],
     ],
 )  # fmt: skip
