@@ -14,7 +14,7 @@ def tell(text: str, stream: TextIO | None) -> bool:
         return False
     try:
         print(text, file=stream, flush=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # the last in a signal's handler, in the midst of another line
         return False
     return True
 

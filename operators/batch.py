@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many jobs over several worker processes, each with its own Blender: a job that fails or crashes never stops the rest.
 
-One JSON line per job on stdout, progress on stderr, a CSV report. Ctrl-C lets running jobs finish, a second one ends
-them.
+One JSON line per job on stdout, progress on stderr, a CSV report. Ctrl-C or SIGTERM lets running jobs finish, a second
+one ends them.
 """
 
 from __future__ import annotations
@@ -232,12 +232,15 @@ class Batch:
             self._interrupts += 1
             tell("Interrupted; finishing the running jobs. Once more ends them.", sys.stderr)
 
-        before = signal.signal(signal.SIGINT, on_interrupt)
+        # A farm that takes a task back, or a computer that is shut down, asks with SIGTERM.
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(kind, on_interrupt) for kind in kinds]
         try:
             yield
         finally:
-            # Blender sets a handler of its own, which Python knows as None and cannot set again.
-            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+            for kind, handler in zip(kinds, before, strict=True):
+                # Blender sets handlers of its own, which Python knows as None and cannot set again.
+                signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def _sweep(job: BatchJob) -> None:
