@@ -54,6 +54,7 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
         line |= {"ok": True, **_run(options)}
     except LipSyncError as error:
         line["error"] = str(error)
+        tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
         tell(f"Error: {error}", sys.stderr)
     if not tell(json.dumps(line), sys.stdout):
         tell("Error: The line on the job could not be written to stdout; is the disk of its log full?", sys.stderr)

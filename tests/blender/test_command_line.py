@@ -180,6 +180,24 @@ def test_save_that_breaks_off_leaves_no_piece(
     assert sorted(path.name for path in shot.parent.iterdir()) == ["out.blend", "shot.blend"]
 
 
+def test_exporter_that_fails_in_the_midst_of_a_line(
+    shot: Path,
+    speech_file: Path,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As Blender shows what an exporter raises, cut off after some thousand characters."""
+
+    def fails(*_: Any) -> None:
+        os.write(1, b"Error: Python: Trace... truncated")
+        raise RuntimeError("Error: [Errno 28] No space left on device")
+
+    monkeypatch.setitem(command_line.output.FORMATS, ".glb", ("wm.save_as_mainfile", fails))
+    assert bake.main(arguments(shot, speech_file, toy_folder, output=str(shot.with_name("out.glb")))) == 1
+    assert "disk full" in last_line(capfd.readouterr().out)["error"]
+
+
 def test_file_that_is_no_blend(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.blend").write_text("no blend")
     parts = ["--audio", "a.wav", "--object", "Head", "--output", str(tmp_path / "out.blend")]
