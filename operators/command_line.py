@@ -19,7 +19,7 @@ from typing import Any
 
 import bpy
 
-from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
+from ..inference import EMBEDDED_MODEL, Cancelled, LipSyncError, MeshError, ModelPackage, OutputError
 from ..inference.console import tell
 from . import (
     audio_source,
@@ -52,10 +52,10 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
         line |= {"ok": True, **_run(options)}
-    except LipSyncError as error:
-        line["error"] = str(error)
+    except (LipSyncError, KeyboardInterrupt) as error:
+        line["error"] = str(error) or str(Cancelled())  # Ctrl-C says nothing
         tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
-        tell(f"Error: {error}", sys.stderr)
+        tell(f"Error: {line['error']}", sys.stderr)
     if not tell(json.dumps(line), sys.stdout):
         tell("Error: The line on the job could not be written to stdout; is the disk of its log full?", sys.stderr)
         return 1

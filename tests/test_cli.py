@@ -14,6 +14,7 @@ import soundfile
 from conftest import ROOT
 from toy_package import decoder_arrays, make_toy_package, write_json
 
+from inference import LipSyncModel
 from inference.__main__ import main
 
 
@@ -66,6 +67,18 @@ def test_failures_are_one_sentence_and_write_nothing(
         error = capsys.readouterr().err.strip()
         assert error.startswith("Error: ") and "\n" not in error and not error.startswith(f"Error: “{out}”")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.wav"]
+
+
+def test_ctrl_c_is_one_sentence(
+    wav: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LipSyncModel, "run", interrupted)
+    assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 1
+    assert capsys.readouterr().err == "Error: Cancelled; nothing was changed.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_the_speech_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str], babble: np.ndarray) -> None:

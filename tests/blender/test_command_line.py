@@ -198,6 +198,18 @@ def test_exporter_that_fails_in_the_midst_of_a_line(
     assert "disk full" in last_line(capfd.readouterr().out)["error"]
 
 
+def test_ctrl_c_is_one_sentence(
+    shot: Path, speech_file: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.lipsync_task.Task, "compute", interrupted)
+    assert bake.main(arguments(shot, speech_file, toy_folder)) == 1
+    assert last_line(capfd.readouterr().out)["error"] == "Cancelled; nothing was changed."
+    assert [path.name for path in shot.parent.iterdir()] == ["shot.blend"]
+
+
 def test_file_that_is_no_blend(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.blend").write_text("no blend")
     parts = ["--audio", "a.wav", "--object", "Head", "--output", str(tmp_path / "out.blend")]
