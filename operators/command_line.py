@@ -226,6 +226,8 @@ def _checked_package(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> M
 
 def _open(path: str) -> None:
     try:
+        if not os.path.isfile(path):  # from a pipe Blender would read for ever
+            raise RuntimeError
         bpy.ops.wm.open_mainfile(filepath=str(Path(path).absolute()), load_ui=False)
     except (RuntimeError, UnicodeError) as error:  # Blender cannot say of every name that it does not know it
         raise OutputError(f"“{path}” cannot be opened as a .blend file.") from error

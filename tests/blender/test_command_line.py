@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -210,13 +211,17 @@ def test_ctrl_c_is_one_sentence(
     assert [path.name for path in shot.parent.iterdir()] == ["shot.blend"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text, and pipes, as Linux has them")
 def test_file_that_is_no_blend(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.blend").write_text("no blend")
     parts = ["--audio", "a.wav", "--object", "Head", "--output", str(tmp_path / "out.blend")]
     assert bake.main([str(tmp_path / "bad.blend"), *parts]) == 1
     assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
-    assert bake.main([str(tmp_path / "\udcff.blend"), *parts]) == 1
-    assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
+    shutil.copy(tmp_path / "bad.blend", tmp_path / "\udcff.blend")
+    os.mkfifo(tmp_path / "pipe.blend")
+    for name in ("\udcff.blend", "pipe.blend", "none.blend", f"{'x' * 300}.blend", ""):
+        assert bake.main([str(tmp_path / name), *parts]) == 1
+        assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
 
 
 def test_options_reach_the_bake(shot: Path, speech_file: Path, toy_folder: Path) -> None:
