@@ -154,11 +154,20 @@ class Batch:
             job = self._next() if idle or len(self._workers) < self._count else None
             if job is None:
                 return
+            try:
+                worker = idle or _Worker(self._command, self._answers, self._journal.lock)
+            except OSError as error:  # the system allows no more processes or files; those that there are go on
+                if not self._workers:
+                    why = f"Blender cannot be started ({error.strerror}); close other programs, go on with --resume."
+                    self._finish(job, {"status": "failed", "error": why})
+                    continue
+                self._count = len(self._workers)
+                self._waiting.insert(0, job)
+                return
             if idle is None:
-                idle = _Worker(self._command, self._answers, self._journal.lock)
-                self._workers.append(idle)
+                self._workers.append(worker)
             self._journal.start(job)
-            idle.give(job)
+            worker.give(job)
 
     def _next(self) -> BatchJob | None:
         """The first waiting job that can run now; None when all wait for what others are still writing."""

@@ -126,6 +126,29 @@ def test_a_resumed_job_follows_what_it_opens(tmp_path: Path) -> None:
     assert in_order(tmp_path, resume=True) == {1: "done", 2: "done", 3: "done"}
 
 
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_fewer_workers_than_asked_for(allowed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may allow no more processes or open files."""
+    (tmp_path / "shot.blend").touch()
+    jobs = [BatchJob(number, str(tmp_path / "shot.blend"), output=str(tmp_path / f"{number}.blend"), start_frame=0.0)
+            for number in (1, 2, 3, 4)]  # fmt: skip
+    started: list[Any] = []
+
+    def start(*arguments: Any, **settings: Any) -> Any:
+        if len(started) == allowed:
+            raise OSError(24, "Too many open files")
+        started.append(popen(*arguments, **settings))
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    work = Batch(jobs, [sys.executable, "-c", OBEDIENT], 3, tmp_path / "report.csv", False)
+    assert work.run() == (0 if allowed else 1)
+    assert len(started) == allowed
+    told = {line.get("error", "") for line in work._lines.values() if line["status"] == "failed"}
+    assert all("cannot be started (Too many open files)" in error for error in told) and bool(told) == (not allowed)
+
+
 def test_a_log_that_takes_no_more_lines_stops_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk of a log may be full, its terminal closed."""
     full = Path("/dev/full")
