@@ -13,6 +13,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -55,8 +56,9 @@ if __name__ == "__main__":
         code = main(_own_arguments())
     except SystemExit as usage:
         code = int(usage.code or 0)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError):  # the disk of a log is full, or its reader gone: the code says how the jobs went
+            stream.flush()
     import bpy
 
     if not bpy.app.binary_path:

@@ -11,10 +11,12 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from .arkit import arkit_view
-from .errors import LipSyncError, OutputError
+from .console import hush, tell
+from .errors import Cancelled, LipSyncError, OutputError
 from .interchange import check_place, write_json, write_live_link_csv
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .motion import FaceMotion, write_motion
@@ -45,6 +47,17 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _tolerance(text: str) -> float:
+    """A distance in millimetres, 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no distance in millimetres")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
     parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
@@ -70,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--arkit", action="store_true", help="show a vertex model's motion as ARKit blendshapes")
     parser.add_argument(
-        "--tolerance", type=float, default=0.0, metavar="MM",
+        "--tolerance", type=_tolerance, default=0.0, metavar="MM",
         help="with --arkit: keep as many principal shapes as hold every vertex this near (default: all)",
     )  # fmt: skip
     parser.add_argument("--vertices", action="store_true", help="also write offsets (T, 5023, 3) in metres")
@@ -88,8 +101,9 @@ def _check_output(options: argparse.Namespace) -> None:
     check_place(output, (".npz", ".csv", ".json"))
     if options.vertices and output.suffix.lower() != ".npz":
         raise OutputError(f"Vertices are written to .npz alone, which “{output.name}” is not; choose such a name.")
-    if output.exists() and Path(options.speech).exists() and output.samefile(options.speech):
-        raise OutputError(f"“{output}” is the speech itself; choose another name for the motion.")
+    with suppress(OSError):  # one of them is not there; `read_speech` tells what is wrong with the speech
+        if output.samefile(options.speech):
+            raise OutputError(f"“{output}” is the speech itself; choose another name for the motion.")
 
 
 def _write(motion: FaceMotion, options: argparse.Namespace) -> None:
@@ -112,7 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
         speech = read_speech(options.speech)
         model = LipSyncModel.load(options.model, options.device)
         if model.encoder.note:
-            print(model.encoder.note, file=sys.stderr)
+            tell(model.encoder.note, sys.stderr)
         motion = model.run(speech, options.style, _report, longest=options.longest)
         residual = {}
         if options.arkit and motion.kind == "vertices":
@@ -125,11 +139,11 @@ def main(arguments: list[str] | None = None) -> int:
         if options.fps:
             motion = motion.at_rate(options.fps)
         _write(motion, options)
-    except LipSyncError as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except (LipSyncError, KeyboardInterrupt) as error:
+        tell(f"Error: {str(error) or Cancelled()}", sys.stderr)  # Ctrl-C says nothing
         return 1
     except OSError as error:
-        print(f"Error: “{options.output}” cannot be written ({error.strerror or error}).", file=sys.stderr)
+        tell(f"Error: “{options.output}” cannot be written ({error.strerror or error}).", sys.stderr)
         return 1
     summary = {
         "output": str(Path(options.output)),
@@ -138,9 +152,13 @@ def main(arguments: list[str] | None = None) -> int:
         "frames": len(motion.weights),
         "seconds": round(time.perf_counter() - began, 3),
     } | residual
-    print(json.dumps(summary))
+    if not tell(json.dumps(summary), sys.stdout):
+        tell(f"Error: “{options.output}” is there, but the line on it could not be written to stdout.", sys.stderr)
+        return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    hush(sys.stdout, sys.stderr)
+    sys.exit(code)

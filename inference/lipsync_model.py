@@ -11,7 +11,7 @@ import numpy as np
 
 from .decoder import Decoder
 from .encoder import AudioEncoder, Heard
-from .errors import Cancelled, ModelError
+from .errors import AudioError, Cancelled, ModelError
 from .flame import arkit_basis
 from .model_package import ModelPackage
 from .motion import FaceMotion
@@ -78,8 +78,16 @@ class LipSyncModel:
         style: a name, a blend such as "neutral:0.7, broad:0.3", or {name: weight}; by default the package's.
         progress(fraction, stage) is called from this thread. longest: seconds that the decoder runs on before it
         starts afresh at a pause; by default the package's, `math.inf` for never. Raises Cancelled soon after
-        `cancelled()`, which is also called from another thread, turns true; ModelError when the model makes no numbers.
+        `cancelled()`, which is also called from another thread, turns true; ModelError when the model makes no numbers;
+        AudioError when the samples are none that a model can hear.
         """
+        samples = np.asarray(speech.samples)
+        if samples.dtype != np.float32 or samples.ndim != 1 or not len(samples):
+            raise AudioError(
+                f"Speech is float32 samples (N,) at {SAMPLE_RATE} Hz, as read_speech makes them of any file."
+            )
+        if not np.isfinite(samples.sum(dtype=np.float64)):
+            raise AudioError("The speech holds samples that are not numbers; export it again.")
 
         def tick(fraction: float, stage: str) -> None:
             if cancelled and cancelled():

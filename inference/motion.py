@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-_BLOCK = 256  # frames whose vertices are formed at once: 15 MB of FLAME offsets
+_BLOCK = 1 << 24  # bytes of vertices that are formed at once: 278 frames of FLAME's; packages may have other meshes
 
 
 @dataclass(frozen=True)
@@ -107,13 +107,14 @@ def write_motion(
 
 def _write_offsets(archive: zipfile.ZipFile, motion: FaceMotion, progress: Callable[[float], None] | None) -> None:
     count = len(motion.weights)
+    step = max(1, _BLOCK // (12 * motion.basis.shape[1]))  # frames
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, *motion.basis.shape[1:])}
     with archive.open("offsets.npy", "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, header)
-        for first in range(0, count, _BLOCK):
-            member.write(motion.offsets(first, first + _BLOCK).astype("<f4", copy=False).tobytes())
+        for first in range(0, count, step):
+            member.write(motion.offsets(first, first + step).astype("<f4", copy=False).tobytes())
             if progress:
-                progress(min(1.0, (first + _BLOCK) / count))
+                progress(min(1.0, (first + step) / count))
 
 
 def _umask() -> int:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Many jobs over several worker processes, each with its own Blender: a job that fails or crashes never stops the rest.
 
-One JSON line per job on stdout, progress on stderr, a CSV report. Ctrl-C lets running jobs finish, a second one ends
-them.
+One JSON line per job on stdout, progress on stderr, a CSV report. Ctrl-C or SIGTERM lets running jobs finish, a second
+one ends them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -25,7 +25,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .batch_jobs import BatchJob
+from ..inference.console import tell
+from .batch_jobs import BatchJob, writers
 from .batch_journal import Journal
 from .batch_worker import MARK
 
@@ -91,24 +92,20 @@ class Batch:
     ) -> None:
         self._jobs, self._command, self._report = jobs, command, report
         self._count = max(1, min(workers, len(jobs)))
+        self._behind = writers(jobs)
         self._journal = Journal(report.with_name(report.name + ".journal"), resume)
-        self._waiting: deque[BatchJob] = deque()
+        self._waiting: list[BatchJob] = []
         self._lines: dict[int, dict[str, Any]] = {}
         self._answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]] = SimpleQueue()
         self._workers: list[_Worker] = []
         self._interrupts = 0
+        self._unsaid = False
         self._began = time.monotonic()
         self._ran = 0
 
     def run(self) -> int:
         """Run everything; returns 0 when all jobs are done, else 1."""
-        for job in self._jobs:
-            if job.problem:
-                self._finish(job, {"status": "failed", "error": job.problem})
-            elif (earlier := self._journal.finished(job)) is not None:
-                self._finish(job, earlier | {"status": "already done"})
-            else:
-                self._waiting.append(job)
+        self._waiting.extend(job for job in self._jobs if not self._settled(job))
         for job in self._waiting:
             _sweep(job)
         try:
@@ -126,8 +123,7 @@ class Batch:
         return self._summarise()
 
     def _work(self) -> None:
-        for _ in range(min(self._count, len(self._waiting))):
-            self._start_worker()
+        self._hand_out()
         while any(worker.job for worker in self._workers) and self._interrupts < 2:
             try:
                 worker, line = self._answers.get(timeout=0.2)
@@ -149,31 +145,63 @@ class Batch:
             else:
                 self._journal.failed(job)
             self._finish(job, line)
-            if worker in self._workers:
-                self._next(worker)
-            elif self._waiting and not self._interrupts:
-                self._start_worker()
+            self._hand_out()
 
-    def _start_worker(self) -> None:
-        worker = _Worker(self._command, self._answers, self._journal.lock)
-        self._workers.append(worker)
-        self._next(worker)
-
-    def _next(self, worker: _Worker) -> None:
-        if self._waiting and not self._interrupts:
-            job = self._waiting.popleft()
+    def _hand_out(self) -> None:
+        """Give jobs to workers that have none, new ones among them, while there are both."""
+        while not self._interrupts:
+            idle = next((worker for worker in self._workers if not worker.job), None)
+            job = self._next() if idle or len(self._workers) < self._count else None
+            if job is None:
+                return
+            try:
+                worker = idle or _Worker(self._command, self._answers, self._journal.lock)
+            except OSError as error:  # the system allows no more processes or files; those that there are go on
+                if not self._workers:
+                    why = f"Blender cannot be started ({error.strerror}); close other programs, go on with --resume."
+                    self._finish(job, {"status": "failed", "error": why})
+                    continue
+                self._count = len(self._workers)
+                self._waiting.insert(0, job)
+                return
+            if idle is None:
+                self._workers.append(worker)
             self._journal.start(job)
             worker.give(job)
+
+    def _next(self) -> BatchJob | None:
+        """The first waiting job that can run now; None when all wait for what others are still writing."""
+        for job in [*self._waiting]:
+            writer = self._behind.get(job.number)
+            if writer is None or writer in self._lines:
+                self._waiting.remove(job)
+                if not self._settled(job):
+                    return job
+        return None
+
+    def _settled(self, job: BatchJob) -> bool:
+        """Whether `job` needs no run, or can have none; what it opens may have to be written first, to know."""
+        writer = self._behind.get(job.number)
+        if job.problem:
+            self._finish(job, {"status": "failed", "error": job.problem})
+        elif writer is not None and writer not in self._lines:
+            return False
+        elif writer is not None and self._lines[writer]["status"] == "failed":
+            error = f"It opens what job {writer} should have written, which failed; mend that one."
+            self._finish(job, {"status": "failed", "error": error})
+        elif (earlier := self._journal.finished(job)) is not None:
+            self._finish(job, earlier | {"status": "already done"})
+        return job.number in self._lines
 
     def _finish(self, job: BatchJob, line: dict[str, Any]) -> None:
         facts = {"number": job.number, "audio": job.audio, "object": job.object, "output": job.output}
         self._lines[job.number] = line = facts | line
-        print(json.dumps(line | {"ok": line["status"] in ("done", "already done")}), flush=True)
+        self._unsaid |= not tell(json.dumps(line | {"ok": line["status"] in ("done", "already done")}), sys.stdout)
         if line["status"] == "failed":
-            print(f"Error: job {job.number}: {line['error']}", file=sys.stderr)
+            tell(f"Error: job {job.number}: {line['error']}", sys.stderr)
         if self._ran:
             left = (time.monotonic() - self._began) / self._ran * (len(self._jobs) - len(self._lines))
-            print(f"{len(self._lines)}/{len(self._jobs)} jobs, {_clock(left)} left", file=sys.stderr, flush=True)
+            tell(f"{len(self._lines)}/{len(self._jobs)} jobs, {_clock(left)} left", sys.stderr)
 
     def _write_report(self) -> str:
         """Write the CSV; returns why that cannot be done, one sentence, or ""."""
@@ -195,29 +223,33 @@ class Batch:
     def _summarise(self) -> int:
         """Write the report and, on stderr, what it comes to; returns the exit code."""
         unwritten = self._write_report()
-        problems = [problem for problem in (self._journal.problem, unwritten) if problem]
+        unsaid = "Lines of jobs could not be written to stdout; the report has them." if self._unsaid else ""
+        problems = [problem for problem in (self._journal.problem, unwritten, unsaid) if problem]
         for problem in problems:
-            print(f"Error: {problem}", file=sys.stderr)
+            tell(f"Error: {problem}", sys.stderr)
         counts = Counter(line["status"] for line in self._lines.values())
         words = ", ".join(f"{count} {status}" for status, count in counts.items())
         still = sum(line.get("moves") is False for line in self._lines.values())
         mouths = f" In {still} the mouth does not move; the report says why." if still else ""
         place = "" if unwritten else f" Report: {self._report}"
-        print(f"{words}, in {_clock(time.monotonic() - self._began)}.{mouths}{place}", file=sys.stderr)
+        tell(f"{words}, in {_clock(time.monotonic() - self._began)}.{mouths}{place}", sys.stderr)
         return 1 if problems or counts["failed"] + counts["not run"] else 0
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:
         def on_interrupt(*_: Any) -> None:
             self._interrupts += 1
-            print("Interrupted; finishing the running jobs. Once more ends them.", file=sys.stderr, flush=True)
+            tell("Interrupted; finishing the running jobs. Once more ends them.", sys.stderr)
 
-        before = signal.signal(signal.SIGINT, on_interrupt)
+        # A farm that takes a task back, or a computer that is shut down, asks with SIGTERM.
+        kinds = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(kind, on_interrupt) for kind in kinds]
         try:
             yield
         finally:
-            # Blender sets a handler of its own, which Python knows as None and cannot set again.
-            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+            for kind, handler in zip(kinds, before, strict=True):
+                # Blender sets handlers of its own, which Python knows as None and cannot set again.
+                signal.signal(kind, signal.SIG_DFL if handler is None else handler)
 
 
 def _sweep(job: BatchJob) -> None:

@@ -9,6 +9,7 @@ import io
 import json
 import math
 import os
+import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -114,6 +115,19 @@ def _sparing(job: BatchJob, readers: Sequence[int]) -> BatchJob:
     return replace(job, problem=problem)
 
 
+def writers(jobs: Sequence[BatchJob]) -> dict[int, int]:
+    """The number of the job that writes what another one, behind it, opens: by the number of that other one."""
+    written: dict[str, int] = {}
+    found: dict[int, int] = {}
+    for job in jobs:
+        if not job.problem:
+            opened = place(job.blend)
+            if opened in written:
+                found[job.number] = written[opened]
+            written[place(job.output)] = job.number
+    return found
+
+
 def place(path: str) -> str:
     """The same for two ways to write the same path."""
     return os.path.normcase(os.path.abspath(path))
@@ -136,8 +150,8 @@ def choose_numbers(text: str, count: int) -> set[int]:
     try:
         chosen: set[int] = set()
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            numbers = range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            numbers = range(int(first), int(last if dash else first) + 1)
             if not numbers or numbers[0] < 1 or numbers[-1] > count:
                 raise ValueError
             chosen.update(numbers)
@@ -157,8 +171,10 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 def _read_list(path: Path) -> list[dict[str | None, Any]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise JobListError(f"The job list “{path}” cannot be read; give a .csv, a .json or a folder.") from error
+    except UnicodeDecodeError as error:
+        raise JobListError(f"“{path.name}” is no text in UTF-8; save it as “CSV UTF-8” or JSON.") from error
     if path.suffix.lower() == ".json":
         try:
             lines = json.loads(text)
@@ -168,10 +184,15 @@ def _read_list(path: Path) -> list[dict[str | None, Any]]:
             raise JobListError(f"“{path.name}” must hold a list of objects, one per job.")
         return lines
     try:
-        heading, *rows = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
+        heading, *rows = [*csv.reader(io.StringIO(text, newline=""), strict=True)] or [[]]
     except csv.Error as error:
         raise JobListError(f"“{path.name}” is no CSV ({error}); is a quotation mark never closed?") from error
     names = [name.strip() for name in heading]
+    if len(names) == 1 and re.search("[;\t]", names[0]):  # as a spreadsheet writes it where a comma is for decimals
+        raise JobListError(f"“{path.name}” has semicolons or tabs between its columns; save it with commas.")
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise JobListError(f"“{path.name}” has two columns {twice!r}; keep one of them.")
     return [_cells(names, row) for row in rows if any(row)]
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ..inference.console import tell
 from .batch_jobs import BatchJob
 
 try:
@@ -108,7 +109,7 @@ def _lock(file: IO[str], patience: float) -> None:
             return
         except BlockingIOError as error:
             if last == began:
-                print("Waiting for an earlier run to end.", file=sys.stderr, flush=True)
+                tell("Waiting for an earlier run to end.", sys.stderr)
             last = time.monotonic()
             if last > began + patience:
                 file.close()

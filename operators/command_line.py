@@ -19,7 +19,8 @@ from typing import Any
 
 import bpy
 
-from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
+from ..inference import EMBEDDED_MODEL, Cancelled, LipSyncError, MeshError, ModelPackage, OutputError
+from ..inference.console import tell
 from . import (
     audio_source,
     bake,
@@ -51,10 +52,13 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
         line |= {"ok": True, **_run(options)}
-    except LipSyncError as error:
-        line["error"] = str(error)
-        print(f"Error: {error}", file=sys.stderr)
-    print(json.dumps(line), flush=True)
+    except (LipSyncError, KeyboardInterrupt) as error:
+        line["error"] = str(error) or str(Cancelled())  # Ctrl-C says nothing
+        tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
+        tell(f"Error: {line['error']}", sys.stderr)
+    if not tell(json.dumps(line), sys.stdout):
+        tell("Error: The line on the job could not be written to stdout; is the disk of its log full?", sys.stderr)
+        return 1
     return 0 if line["ok"] else 1
 
 
@@ -114,7 +118,7 @@ def _run_batch(parser: argparse.ArgumentParser, options: argparse.Namespace) -> 
     defaults["blend"] = options.blend or bpy.data.filepath
     try:
         jobs = batch_jobs.read_jobs(options.jobs, defaults)
-        chosen = batch_jobs.choose_numbers(options.only, len(jobs)) if options.only else None
+        chosen = batch_jobs.choose_numbers(options.only, len(jobs)) if options.only is not None else None
         report = _report_place(options, jobs)
     except JobListError as error:
         parser.error(str(error))
@@ -166,7 +170,10 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
     if options.blend:
         _open(options.blend)
     scene = bpy.context.scene
-    obj = scene.objects.get(options.object)
+    try:
+        obj = scene.objects.get(options.object)
+    except (SystemError, UnicodeError):  # bytes that are no text
+        obj = None
     if obj is None:
         raise MeshError(f"There is no object “{options.object}” in the scene “{scene.name}”.")
     task = lipsync_task.prepare(
@@ -189,7 +196,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
         raise OutputError(f"A vertex cache is played by a .blend, which “{place.name}” is not; choose such a name.")
     report = bake.write(task, task.compute(_progress, lambda: False))
     for sentence in (report.sentence, *report.notes):
-        print(sentence, file=sys.stderr)
+        tell(sentence, sys.stderr)
     try:
         if report.cache:
             vertex_cache.go_with(obj, place)
@@ -202,7 +209,7 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
 
 
 def _progress(fraction: float, stage: str) -> None:
-    print(f"{fraction:4.0%} {stage}", file=sys.stderr, flush=True)
+    tell(f"{fraction:4.0%} {stage}", sys.stderr)
 
 
 def _package(folder: str) -> ModelPackage:
@@ -218,8 +225,10 @@ def _checked_package(folder: str, stamps: tuple[tuple[str, int, int], ...]) -> M
 
 def _open(path: str) -> None:
     try:
+        if not os.path.isfile(path):  # from a pipe Blender would read for ever
+            raise RuntimeError
         bpy.ops.wm.open_mainfile(filepath=str(Path(path).absolute()), load_ui=False)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeError) as error:  # Blender cannot say of every name that it does not know it
         raise OutputError(f"“{path}” cannot be opened as a .blend file.") from error
 
 

@@ -19,12 +19,12 @@ from conftest import ROOT
 
 
 def load(name: str) -> Any:
-    """A module of operators/ without running the package's __init__, which needs bpy."""
-    if "batch_modules" not in sys.modules:
-        package = types.ModuleType("batch_modules")
-        package.__path__ = [str(ROOT / "operators")]
-        sys.modules["batch_modules"] = package
-    return importlib.import_module(f"batch_modules.{name}")
+    """A module of operators/ without running the __init__ of a package, which needs bpy."""
+    for package, folder in (("batch_modules", ROOT), ("batch_modules.operators", ROOT / "operators")):
+        if package not in sys.modules:
+            sys.modules[package] = types.ModuleType(package)
+            sys.modules[package].__path__ = [str(folder)]
+    return importlib.import_module(f"batch_modules.operators.{name}")
 
 
 jobs, journal = load("batch_jobs"), load("batch_journal")
@@ -149,10 +149,15 @@ def test_file_name_that_is_no_text_can_be_a_job(tmp_path: Path) -> None:
         ("jobs.json", "{", "no JSON"),
         ("jobs.json", '{"audio": "a.wav"}', "list of objects"),
         ("jobs.csv", "\x00\x01", "no jobs"),
+        ("jobs.csv", "audio;object\na.wav;Head\n", "save it with commas"),
+        ("jobs.csv", "audio\tobject\na.wav\tHead\n", "save it with commas"),
+        ("jobs.csv", "audio,object,audio\na.wav,Head,\n", "two columns 'audio'"),
+        ("jobs.csv", 'audio\n"a.wav\nb.wav\nc.wav\n', "never closed"),
+        ("jobs.csv", "audio\n\udce4.wav\n", "save it as “CSV UTF-8”"),
     ],
 )
 def test_list_that_cannot_be_used(name: str, text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(jobs.JobListError, match=words):
         jobs.read_jobs(str(tmp_path / name), DEFAULTS)
     with pytest.raises(jobs.JobListError, match="cannot be read"):
@@ -161,7 +166,7 @@ def test_list_that_cannot_be_used(name: str, text: str, words: str, tmp_path: Pa
 
 def test_ranges() -> None:
     assert jobs.choose_numbers("1-3,7", 9) == {1, 2, 3, 7}
-    for text in ("", "0", "3-1", "1-10", "a", "-2", "1-3,5-4", "1-600000000000"):
+    for text in ("", "0", "3-", "3-1", "1-10", "a", "-2", "1-3,5-4", "1-600000000000"):
         with pytest.raises(jobs.JobListError):
             jobs.choose_numbers(text, 9)
 
@@ -296,4 +301,4 @@ def test_batch_runs_where_a_program_that_is_no_python_handles_ctrl_c(
     monkeypatch.setattr(signal, "signal", of_blender)
     bad = jobs.BatchJob(1, problem="The job has no audio.")
     assert load("batch").Batch([bad], [], 1, tmp_path / "report.csv", resume=False).run() == 1
-    assert handlers[1:] == [signal.SIG_DFL] and "no audio" in (tmp_path / "report.csv").read_text()
+    assert handlers[2:] == [signal.SIG_DFL, signal.SIG_DFL] and "no audio" in (tmp_path / "report.csv").read_text()

@@ -14,6 +14,7 @@ import soundfile
 from conftest import ROOT
 from toy_package import decoder_arrays, make_toy_package, write_json
 
+from inference import LipSyncModel
 from inference.__main__ import main
 
 
@@ -32,6 +33,16 @@ def test_subprocess_end_to_end(wav: Path, toy_folder: Path, tmp_path: Path) -> N
         assert data["offsets"].shape == (72, 5023, 3)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_log_on_a_full_disk(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inference", str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert (tmp_path / "m.npz").exists()
+
+
 def test_model_rate_by_default(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
     assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 0
     with np.load(tmp_path / "m.npz", allow_pickle=False) as data:
@@ -44,6 +55,7 @@ def test_failures_are_one_sentence_and_write_nothing(
     out = tmp_path / "out.npz"
     jobs = (
         ["nowhere.wav", "-o", str(out), "--model", str(toy_folder)],
+        ["x" * 300 + ".wav", "-o", str(out), "--model", str(toy_folder)],
         [str(wav), "-o", str(out), "--model", str(tmp_path)],
         [str(wav), "-o", str(out), "--model", str(toy_folder), "--style", "shouting"],
         [str(wav), "-o", str(tmp_path / "no" / "folder.npz"), "--model", str(toy_folder)],
@@ -53,8 +65,20 @@ def test_failures_are_one_sentence_and_write_nothing(
     for job in jobs:
         assert main(job) == 1
         error = capsys.readouterr().err.strip()
-        assert error.startswith("Error: ") and "\n" not in error
+        assert error.startswith("Error: ") and "\n" not in error and not error.startswith(f"Error: “{out}”")
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.wav"]
+
+
+def test_ctrl_c_is_one_sentence(
+    wav: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LipSyncModel, "run", interrupted)
+    assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 1
+    assert capsys.readouterr().err == "Error: Cancelled; nothing was changed.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_the_speech_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str], babble: np.ndarray) -> None:
@@ -70,6 +94,7 @@ def test_the_speech_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFix
     "wrong",
     [
         [], ["a.wav"], ["a.wav", "-o", "m.npz", "--fps", "0"], ["a.wav", "-o", "m.npz", "--longest", "ten"],
+        ["a.wav", "-o", "m.npz", "--tolerance", "nan"], ["a.wav", "-o", "m.npz", "--tolerance", "-1"],
         ["a.wav", "--nonsense"],
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from reference_decoder import literal_loop
 from toy_package import NAMES, decoder_arrays
 
-from inference import Cancelled, LipSyncModel, ModelError, Speech, arkit_basis
+from inference import AudioError, Cancelled, LipSyncModel, ModelError, Speech, arkit_basis
 from inference.encoder import _Wav2Vec2Clip
 from inference.speech import SAMPLE_RATE
 
@@ -82,3 +82,19 @@ def test_sentence_vectors_of_several_sizes_are_told() -> None:
     clip = _Wav2Vec2Clip(SimpleNamespace(package=package, wav2sem=Varies()), samples)
     with pytest.raises(ModelError, match="several sizes"):
         clip.sentence([(0, 20), (20, 45)], lambda part: None)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.zeros(16000),
+        np.zeros(16000, np.int16),
+        np.zeros((16000, 2), np.float32),
+        np.zeros(0, np.float32),
+        np.full(16000, np.nan, np.float32),
+    ],
+    ids=["float64", "int16", "stereo", "nothing", "no numbers"],
+)
+def test_samples_that_no_model_can_hear_are_not_blamed_on_it(samples: np.ndarray, model: LipSyncModel) -> None:
+    with pytest.raises(AudioError):
+        model.run(Speech(samples))

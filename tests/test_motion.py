@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,18 @@ def test_file_holds_what_the_motion_says(tmp_path: Path) -> None:
         expected = np.einsum("tk,kvc->tvc", motion.weights, motion.basis)
         np.testing.assert_allclose(data["offsets"], expected, atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["m.npz"]
+
+
+def test_meshes_of_any_size_take_the_same_memory(tmp_path: Path) -> None:
+    """A package may name a mesh of millions of vertices."""
+    motion = FaceMotion(50.0, 0.0, ("a",), np.ones((100, 1), np.float32), np.ones((1, 200_000, 3), np.float32))
+    tracemalloc.start()
+    write_motion(motion, tmp_path / "m.npz", vertices=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 60e6
+    with np.load(tmp_path / "m.npz", allow_pickle=False, mmap_mode="r") as data:
+        assert data["offsets"].shape == (100, 200_000, 3)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

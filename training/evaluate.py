@@ -98,17 +98,24 @@ class Report:
         self._write("Worse recordings, other speeds", table(rows, columns_of(rows)), _picture("robustness.png"))
 
     def rest_section(self) -> None:
-        """Nobody speaks; the speaker is still; windows meet."""
+        """Nobody speaks."""
         sounds = [*nonspeech().items(), *self.recordings]
-        quiet = rest_figures(self.model, tqdm(sounds, "sounds", leave=False))
-        still = jitter(self.model, self.clips, self.options.style)
-        long = seams(self.model, ten_minutes(self.options.real), self.options.style)
-        self.verdicts += verdict.rest_verdicts(quiet, still, long)
-        self.data |= {"rest": quiet, "jitter": still, "seams": long}
-        self._write("Nobody speaks (mm above the neutral face, mm/s)", table(quiet, columns_of(quiet)))
-        self._write("Jerk while the speaker is still (rms, m/s³, at the video's rate)", table(still, columns_of(still)))
+        rows = self.data["rest"] = rest_figures(self.model, tqdm(sounds, "sounds", leave=False))
+        self.verdicts += verdict.rest_verdicts(rows)
+        self._write("Nobody speaks (mm above the neutral face, mm/s)", table(rows, columns_of(rows)))
+
+    def jitter_section(self) -> None:
+        """The speaker is still."""
+        rows = self.data["jitter"] = jitter(self.model, self.clips, self.options.style)
+        self.verdicts += verdict.jitter_verdicts(rows)
+        self._write("Jerk while the speaker is still (rms, m/s³, at the video's rate)", table(rows, columns_of(rows)))
+
+    def seam_section(self) -> None:
+        """Windows meet."""
+        row = self.data["seams"] = seams(self.model, ten_minutes(self.options.real), self.options.style)
+        self.verdicts += verdict.seam_verdicts(row)
         self._write("Window seams in ten minutes (step of an inner-lip vertex per frame, mm)",
-                    table([long], columns_of([long])))  # fmt: skip
+                    table([row], columns_of([row])))  # fmt: skip
 
     def vertex_section(self) -> None:
         """Vertex errors against the rules on held-out speech."""
@@ -171,6 +178,7 @@ class Report:
 
 SECTIONS: dict[str, Callable[[Report], None]] = {
     "clips": Report.clip_section, "robustness": Report.robustness_section, "rest": Report.rest_section,
+    "jitter": Report.jitter_section, "seams": Report.seam_section,
     "vertices": Report.vertex_section, "readers": Report.reader_section, "closures": Report.closure_section,
     "languages": Report.language_section,
     "homophones": Report.homophone_section,
@@ -202,7 +210,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=30, help="held-out sentences at most")
     parser.add_argument("--threads", type=int, default=0, help="of the model; 0: one per core")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"no report can be written to “{options.out}” ({error.strerror}); give another folder with --out")
     try:
         model = LipSyncModel.load(options.package, threads=options.threads)
         model.style_vector(options.style)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,8 +84,93 @@ def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
     assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
 
 
+OBEDIENT = f"""
+import json, pathlib, sys, time
+for line in sys.stdin:
+    job = json.loads(line)
+    time.sleep(job["start_frame"])
+    made, status = pathlib.Path(job["output"]), "done"
+    if not pathlib.Path(job["blend"]).exists() or job["style"] == "bad":
+        status = "failed"
+    else:
+        made.write_text("made")
+    print({MARK!r} + json.dumps({{"status": status, "error": "no"}}), flush=True)
+"""  # a worker that waits for so many seconds as its start frame says
+
+
+def in_order(tmp_path: Path, resume: bool = False, bad: str = "") -> dict[int, str]:
+    """How two workers do a job, one that opens what the first one writes, and one that opens what that one does."""
+    if not resume:
+        (tmp_path / "shot.blend").touch()
+    chain = ["shot.blend", "1.blend", "2.blend", "3.blend"]
+    jobs = [
+        BatchJob(number, blend=str(tmp_path / chain[number - 1]), output=str(tmp_path / chain[number]),
+                 start_frame=0.3 if number == 1 else 0.0, style=bad if number == 1 else "")
+        for number in (1, 2, 3)
+    ]  # fmt: skip
+    work = Batch(jobs, [sys.executable, "-c", OBEDIENT], 2, tmp_path / "report.csv", resume)
+    work.run()
+    return {number: line["status"] for number, line in work._lines.items()}
+
+
+def test_a_job_waits_for_the_one_that_writes_what_it_opens(tmp_path: Path) -> None:
+    assert in_order(tmp_path) == {1: "done", 2: "done", 3: "done"}
+    assert set(in_order(tmp_path, resume=True).values()) == {"already done"}
+    # The file of yesterday is not what the line means.
+    assert in_order(tmp_path, bad="bad") == {1: "failed", 2: "failed", 3: "failed"}
+
+
+def test_a_resumed_job_follows_what_it_opens(tmp_path: Path) -> None:
+    in_order(tmp_path)
+    (tmp_path / "1.blend").unlink()
+    assert in_order(tmp_path, resume=True) == {1: "done", 2: "done", 3: "done"}
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_fewer_workers_than_asked_for(allowed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may allow no more processes or open files."""
+    (tmp_path / "shot.blend").touch()
+    jobs = [BatchJob(number, str(tmp_path / "shot.blend"), output=str(tmp_path / f"{number}.blend"), start_frame=0.0)
+            for number in (1, 2, 3, 4)]  # fmt: skip
+    started: list[Any] = []
+
+    def start(*arguments: Any, **settings: Any) -> Any:
+        if len(started) == allowed:
+            raise OSError(24, "Too many open files")
+        started.append(popen(*arguments, **settings))
+        return started[-1]
+
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
+    work = Batch(jobs, [sys.executable, "-c", OBEDIENT], 3, tmp_path / "report.csv", False)
+    assert work.run() == (0 if allowed else 1)
+    assert len(started) == allowed
+    told = {line.get("error", "") for line in work._lines.values() if line["status"] == "failed"}
+    assert all("cannot be started (Too many open files)" in error for error in told) and bool(told) == (not allowed)
+
+
+def test_a_log_that_takes_no_more_lines_stops_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk of a log may be full, its terminal closed."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs Linux's /dev/full")
+    (tmp_path / "shot.blend").touch()
+    jobs = [BatchJob(number, str(tmp_path / "shot.blend"), output=str(tmp_path / f"{number}.blend"), start_frame=0.0)
+            for number in (1, 2, 3)]  # fmt: skip
+    for name in ("stdout", "stderr"):
+        log = full.open("w", buffering=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, name, log)
+            code = Batch(jobs, [sys.executable, "-c", OBEDIENT], 1, tmp_path / "report.csv", False).run()
+        with suppress(OSError):
+            log.close()
+        assert code == (1 if name == "stdout" else 0)
+        with (tmp_path / "report.csv").open(newline="") as file:
+            assert [row["status"] for row in csv.DictReader(file)] == ["done"] * 3
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_ended_in_the_middle(name: str, batch: list[str], tmp_path: Path) -> None:
     running = subprocess.Popen(batch, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert running.stdout is not None
@@ -93,7 +179,7 @@ def test_ended_in_the_middle(name: str, batch: list[str], tmp_path: Path) -> Non
     os.kill(running.pid, getattr(signal, name))
     rest = running.stdout.read()
     code = running.wait(timeout=120)
-    if name == "SIGINT":
+    if name != "SIGKILL":
         assert code == 1
         assert "not run" in {line["status"] for line in lines(rest)}
     for path in (tmp_path / "out").glob("[0-9]*.blend"):
@@ -175,7 +261,7 @@ def test_report_replaces_nothing_else(name: str, tmp_path: Path, capsys: pytest.
 
 
 def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:
-    for change in (["--only", "9"], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
+    for change in (["--only", "9"], ["--only", ""], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
         done = subprocess.run([*batch, *change], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2, change
         assert "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,19 @@ def test_failure_as_a_program(shot: Path, tmp_path: Path, toy_folder: Path) -> N
     assert not shot.with_name("out.blend").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize(("stream", "code"), [("stdout", 1), ("stderr", 0)])
+def test_log_on_a_full_disk(stream: str, code: int, shot: Path, speech_file: Path, toy_folder: Path) -> None:
+    """The bake is not lost, and what is left to say is a sentence."""
+    command = [sys.executable, str(ROOT / "bake.py"), str(shot), "--", *arguments(shot, speech_file, toy_folder)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, text=True, timeout=120, check=False, **(streams | {stream: full}))
+    assert done.returncode == code
+    assert "Traceback" not in (done.stderr or "")
+    assert shot.with_name("out.blend").exists()
+
+
 def test_wrong_usage_as_a_program() -> None:
     done = run(str(ROOT / "bake.py"), "--", "--audio", "a.wav")
     assert done.returncode == 2
@@ -87,6 +101,7 @@ def test_wrong_usage_as_a_program() -> None:
 BAD = {
     "no audio": ({"audio": "/nowhere/a.wav"}, "no sound file"),
     "no object": ({"object": "Hed"}, "no object “Hed”"),
+    "no text": ({"object": "\udcff"}, "no object “\udcff”"),
     "no mesh": ({"object": "Lamp"}, "not a mesh"),
     "no folder": ({"output": "/nowhere/out.blend"}, "cannot be written"),
     "no blend": ({"output": "out.mp4"}, "end in .blend"),
@@ -166,11 +181,47 @@ def test_save_that_breaks_off_leaves_no_piece(
     assert sorted(path.name for path in shot.parent.iterdir()) == ["out.blend", "shot.blend"]
 
 
+def test_exporter_that_fails_in_the_midst_of_a_line(
+    shot: Path,
+    speech_file: Path,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As Blender shows what an exporter raises, cut off after some thousand characters."""
+
+    def fails(*_: Any) -> None:
+        os.write(1, b"Error: Python: Trace... truncated")
+        raise RuntimeError("Error: [Errno 28] No space left on device")
+
+    monkeypatch.setitem(command_line.output.FORMATS, ".glb", ("wm.save_as_mainfile", fails))
+    assert bake.main(arguments(shot, speech_file, toy_folder, output=str(shot.with_name("out.glb")))) == 1
+    assert "disk full" in last_line(capfd.readouterr().out)["error"]
+
+
+def test_ctrl_c_is_one_sentence(
+    shot: Path, speech_file: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line.lipsync_task.Task, "compute", interrupted)
+    assert bake.main(arguments(shot, speech_file, toy_folder)) == 1
+    assert last_line(capfd.readouterr().out)["error"] == "Cancelled; nothing was changed."
+    assert [path.name for path in shot.parent.iterdir()] == ["shot.blend"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no text, and pipes, as Linux has them")
 def test_file_that_is_no_blend(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "bad.blend").write_text("no blend")
     parts = ["--audio", "a.wav", "--object", "Head", "--output", str(tmp_path / "out.blend")]
     assert bake.main([str(tmp_path / "bad.blend"), *parts]) == 1
     assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
+    shutil.copy(tmp_path / "bad.blend", tmp_path / "\udcff.blend")
+    os.mkfifo(tmp_path / "pipe.blend")
+    for name in ("\udcff.blend", "pipe.blend", "none.blend", f"{'x' * 300}.blend", ""):
+        assert bake.main([str(tmp_path / name), *parts]) == 1
+        assert "cannot be opened" in last_line(capfd.readouterr().out)["error"]
 
 
 def test_options_reach_the_bake(shot: Path, speech_file: Path, toy_folder: Path) -> None:

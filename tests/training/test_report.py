@@ -129,6 +129,29 @@ def test_a_report_without_clips_still_says_what_it_can(toy_folder: Path, tmp_pat
     assert "Left out: clips" in text and "Left out: closures" in text
 
 
+@pytest.mark.parametrize("head", [None, b"", b"no head", "decoder.npz"])
+def test_a_report_without_a_head_measures_the_rest(head, toy_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    flame = tmp_path / "flame.npz"
+    if head is not None:
+        flame.write_bytes(head if isinstance(head, bytes) else (toy_folder / head).read_bytes())
+    argv = ["evaluate", str(toy_folder), "--out", str(tmp_path), "--sections", "rest", "jitter", "seams"]
+    monkeypatch.setattr(evaluate, "nonspeech", lambda: {"silence": np.zeros(RATE, np.float32)})
+    monkeypatch.setattr(sys, "argv", [*argv, "--flame", str(flame), "--real", str(tmp_path)])
+    evaluate.main()
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| silence |" in text and "at rest without speech" in text
+    assert "Left out: jitter" in text and "give an .npz with v_template as --flame" in text
+    assert "Left out: seams" in text and "give its folder with --real" in text
+
+
+def test_a_report_that_has_no_place(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "report").touch()
+    monkeypatch.setattr(sys, "argv", ["evaluate", str(toy_folder), "--out", str(tmp_path / "report")])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    assert "give another folder with --out" in capsys.readouterr().err
+
+
 def test_a_report_of_one_section(toy_folder: Path, shared: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     """Needs the development clips and the FLAME head of the reference folder."""
     argv = ["evaluate", str(toy_folder), "--out", str(tmp_path), "--sections", "clips", "vertices"]

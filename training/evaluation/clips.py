@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -57,9 +58,14 @@ class EvalSet:
 
     @staticmethod
     def load(folder: Path, flame: Path) -> EvalSet:
-        """`flame`: an npz that holds v_template, the neutral FLAME head."""
-        with np.load(flame, allow_pickle=False) as stored:
-            return EvalSet(folder, stored["v_template"].astype(np.float64))
+        """`flame`: an npz that holds v_template, the neutral FLAME head; raises FileNotFoundError when it does not."""
+        try:
+            with np.load(flame, allow_pickle=False) as stored:
+                return EvalSet(folder, stored["v_template"].astype(np.float64))
+        except (OSError, EOFError, ValueError, TypeError, LookupError, BadZipFile) as error:
+            raise FileNotFoundError(
+                f"“{flame}” holds no FLAME head; give an .npz with v_template as --flame."
+            ) from error
 
     @cached_property
     def scorer(self) -> ModuleType:

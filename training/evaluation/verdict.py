@@ -61,18 +61,24 @@ def robustness_verdicts(rows: Sequence[Row]) -> list[Row]:
     return found
 
 
-def rest_verdicts(quiet: Sequence[Row], jitter: Sequence[Row], seams: Row | None) -> list[Row]:
-    """Lips at rest without speech, no jitter while the speaker is still, no jump where windows meet."""
-    moving = [row["sound"] for row in quiet if not row["at rest"]]
-    found = [_row("at rest without speech", "< 1 mm, < 5 mm/s", ", ".join(moving) or "all", not moving)]
-    shaking = [row["clip"] for row in jitter if row["model"] > row["speaker"]]
-    found.append(_row("jerk while the speaker is still", "≤ the speaker's", f"not on {', '.join(shaking)}" if shaking
-                      else "on all", not shaking))  # fmt: skip
-    if seams is not None:
-        reached = f"{seams.get('seam max', 0.0):.1f} against {seams['quiet max']:.1f} mm per frame"
-        found.append(_row("largest step at window seams", "≤ elsewhere in quiet", reached,
-                          seams.get("seam max", 0.0) <= seams["quiet max"]))  # fmt: skip
-    return found
+def rest_verdicts(rows: Sequence[Row]) -> list[Row]:
+    """Lips at rest without speech."""
+    moving = [row["sound"] for row in rows if not row["at rest"]]
+    return [_row("at rest without speech", "< 1 mm, < 5 mm/s", ", ".join(moving) or "all", not moving)]
+
+
+def jitter_verdicts(rows: Sequence[Row]) -> list[Row]:
+    """No jitter while the speaker is still."""
+    shaking = [row["clip"] for row in rows if row["model"] > row["speaker"]]
+    reached = f"not on {', '.join(shaking)}" if shaking else "on all"
+    return [_row("jerk while the speaker is still", "≤ the speaker's", reached, not shaking)]
+
+
+def seam_verdicts(row: Row) -> list[Row]:
+    """No jump where windows meet."""
+    largest, elsewhere = row.get("seam max", 0.0), row["quiet max"]
+    reached = f"{largest:.1f} against {elsewhere:.1f} mm per frame"
+    return [_row("largest step at window seams", "≤ elsewhere in quiet", reached, largest <= elsewhere)]
 
 
 def language_verdicts(rows: Sequence[Row]) -> list[Row]:
