@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from . import checkpoints
 from .checkpoints import config_of
 from .config import SAMPLE_RATE, STYLES
 from .evaluation.clips import EvalClip, EvalSet
@@ -217,8 +218,10 @@ def hear(corpus: Corpus, options: argparse.Namespace) -> Heard:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--initial", type=Path, required=True, help="checkpoint that all variants start from")
-    parser.add_argument("--wav2sem", type=Path, required=True)
+    parser.add_argument(
+        "--initial", type=checkpoints.argument, required=True, help="checkpoint that all variants start from"
+    )
+    parser.add_argument("--wav2sem", type=checkpoints.argument, required=True)
     parser.add_argument("--folder", type=Path, default=Path("training/runs/ablation"))
     parser.add_argument("--whole", action="store_true", help="train the speech encoder too, with all augmentation")
     parser.add_argument("--heard", type=int, default=1500, help="training clips at most, without --whole")

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentTypeError
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -20,9 +22,22 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """What `save` was given."""
+    """What `save` was given; raises TypeError for other things that torch has saved."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise TypeError(f"“{path}” is no checkpoint.")
     return state
+
+
+def argument(text: str) -> Path:
+    """The path of a checkpoint, for argparse: what is none is wrong usage, told in a sentence before work begins."""
+    try:
+        config_of(text)
+    except OSError as error:
+        raise ArgumentTypeError(f"“{text}” cannot be read ({error.strerror or error})") from error
+    except (EOFError, LookupError, RuntimeError, TypeError, UnpicklingError, ValueError) as error:
+        raise ArgumentTypeError(f"“{text}” is no checkpoint; give the last.pt or wav2sem.pt of a training") from error
+    return Path(text)
 
 
 def config_of(path: str | Path) -> Config:

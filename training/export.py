@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
+from . import checkpoints
 from .batches import rest_pose
 from .calibration import Calibration, calibrate
 from .config import SAMPLE_RATE, STYLES, Config
@@ -238,12 +239,16 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=checkpoints.argument)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--wav2sem", type=Path, help="checkpoint of the branch the network was trained with")
+    parser.add_argument(
+        "--wav2sem", type=checkpoints.argument, help="checkpoint of the branch the network was trained with"
+    )
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
-    parser.add_argument("--initial", type=Path, help="checkpoint that training began with, to average with")
+    parser.add_argument(
+        "--initial", type=checkpoints.argument, help="checkpoint that training began with, to average with"
+    )
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument("--calibrate", type=Path, metavar="CACHE", help="corpus that gain and closures are fitted to")
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that its real clips' paths start from")

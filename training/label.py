@@ -24,6 +24,7 @@ import torch
 from scipy.special import log_softmax
 from tqdm import tqdm
 
+from . import checkpoints
 from .config import FPS, PHONES
 from .model import FaceFormer
 from .packing import Clip, Corpus, load_corpus
@@ -131,7 +132,7 @@ def check(network: FaceFormer, model: PhoneModel, corpus: Corpus) -> dict[str, f
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=Path, help="of training.train")
+    parser.add_argument("checkpoint", type=checkpoints.argument, help="of training.train")
     parser.add_argument("labels", type=Path, help="what training.train --labels reads")
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")

@@ -172,6 +172,10 @@ def main() -> None:
     options = parser.parse_args()
     if (options.folder / "last.pt").exists():
         parser.error(f"{options.folder / 'last.pt'} exists and is kept; name another folder.")
+    if not (options.cache / "clips.jsonl").exists():
+        parser.error(
+            f"There is no corpus in {options.cache}; name its folder with --cache or make it: training.corpus."
+        )
     try:
         network, wav2sem, names, made = restore(options.package)
     except (LipSyncError, ValueError) as error:

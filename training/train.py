@@ -301,10 +301,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     parser.add_argument(
-        "--wav2sem", type=Path, help="checkpoint of training.wav2sem; without it the branch is left out"
+        "--wav2sem", type=checkpoints.argument, help="checkpoint of training.wav2sem; without it the branch is left out"
     )
     parser.add_argument("--labels", type=Path, help="labels of training.label for real speech that nobody aligned")
-    parser.add_argument("--initial", type=Path, help="checkpoint to start from, with its layers or with more")
+    parser.add_argument(
+        "--initial", type=checkpoints.argument, help="checkpoint to start from, with its layers or with more"
+    )
     parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--every", type=float, default=3.0, help="minutes between evaluations")

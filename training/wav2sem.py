@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=Path("../shared/speech/real"))
     parser.add_argument(
         "--initial",
-        type=Path,
+        type=checkpoints.argument,
         required=True,
         help="a network that hears phones (training.train), or wav2sem.pt to go on",
     )

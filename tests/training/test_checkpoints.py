@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is no checkpoint is told before any work begins, in one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from training import export, label, restore  # noqa: E402
+from training.checkpoints import argument, save  # noqa: E402
+from training.config import Config  # noqa: E402
+
+
+class Evil:
+    """Would write a file if it were unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, ("evil.txt", "w"))
+
+
+def damaged(path: Path) -> None:
+    """Half of a checkpoint."""
+    save(path, {"config": Config().to_dict(), "average": {"a": torch.zeros(1000)}})
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+STRANGERS: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("no checkpoint"),
+    "damaged": damaged,
+    "tensor": lambda path: torch.save(torch.zeros(3), path),
+    "other": lambda path: torch.save({"config": {"wheels": 4}}, path),
+    "list": lambda path: torch.save({"config": [1]}, path),
+    "pickle": lambda path: path.write_bytes(pickle.dumps(Evil())),
+    "evil": lambda path: torch.save({"config": Evil()}, path),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_what_is_no_checkpoint_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    STRANGERS[kind](tmp_path / "last.pt")
+    for main, command in ((export.main, ["last.pt", "package"]), (label.main, ["last.pt", "labels.jsonl"])):
+        monkeypatch.setattr(sys, "argv", ["command", *command])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        assert "“last.pt” is no checkpoint; give the last.pt or wav2sem.pt of a training" in capsys.readouterr().err
+    assert not (tmp_path / "evil.txt").exists()
+
+
+def test_files_that_are_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["export", str(tmp_path / "none.pt"), str(tmp_path / "package")])
+    with pytest.raises(SystemExit):
+        export.main()
+    assert "none.pt” cannot be read (No such file or directory)" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["restore", "package", str(tmp_path), "--cache", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        restore.main()
+    assert "There is no corpus in" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_taken(tmp_path: Path) -> None:
+    save(tmp_path / "last.pt", {"config": Config().to_dict()})
+    assert argument(str(tmp_path / "last.pt")) == tmp_path / "last.pt"
