@@ -172,19 +172,23 @@ class Batch:
     def _next(self) -> BatchJob | None:
         """The first waiting job that can run now; None when all wait for what others are still writing."""
         for job in [*self._waiting]:
-            writer = self._behind.get(job.number)
-            if writer is None or writer in self._lines:
+            if not self._must_wait(job):
                 self._waiting.remove(job)
                 if not self._settled(job):
                     return job
         return None
+
+    def _must_wait(self, job: BatchJob) -> bool:
+        """Whether what `job` opens has still to be written by another one."""
+        writer = self._behind.get(job.number)
+        return writer is not None and writer not in self._lines
 
     def _settled(self, job: BatchJob) -> bool:
         """Whether `job` needs no run, or can have none; what it opens may have to be written first, to know."""
         writer = self._behind.get(job.number)
         if job.problem:
             self._finish(job, {"status": "failed", "error": job.problem})
-        elif writer is not None and writer not in self._lines:
+        elif self._must_wait(job):
             return False
         elif writer is not None and self._lines[writer]["status"] == "failed":
             error = f"It opens what job {writer} should have written, which failed; mend that one."
