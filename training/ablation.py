@@ -30,6 +30,7 @@ from tqdm import tqdm
 from . import checkpoints
 from .checkpoints import config_of
 from .config import SAMPLE_RATE, STYLES
+from .corpus.clips import corpus_folder
 from .evaluation.clips import EvalClip, EvalSet
 from .frozen import Heard, train_after
 from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
@@ -232,7 +233,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--clips", type=int, default=100, help="held-out clips at most")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH)
     parser.add_argument("--eval", type=Path, default=Path("../shared/eval"))
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))

@@ -18,7 +18,7 @@ import numpy as np
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
 
-from .corpus.clips import Clip, read_clips, watched
+from .corpus.clips import Clip, corpus_folder, read_clips, watched
 from .geometry import INNER_PAIRS, NEUTRAL_GAP
 from .train import CACHE, REAL_SPEECH
 
@@ -148,7 +148,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path)
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH)
     parser.add_argument("--clips", type=int, default=60, help="at most, of each language and kind of voice")
     options = parser.parse_args()

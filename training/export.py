@@ -28,6 +28,7 @@ from . import checkpoints
 from .batches import rest_pose
 from .calibration import Calibration, calibrate
 from .config import SAMPLE_RATE, STYLES, Config
+from .corpus.clips import corpus_folder
 from .decoder import FaceDecoder
 from .encoder import Wav2Sem
 from .features import STEP
@@ -250,7 +251,9 @@ def main() -> None:
         "--initial", type=checkpoints.argument, help="checkpoint that training began with, to average with"
     )
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
-    parser.add_argument("--calibrate", type=Path, metavar="CACHE", help="corpus that gain and closures are fitted to")
+    parser.add_argument(
+        "--calibrate", type=corpus_folder, metavar="CACHE", help="corpus that gain and closures are fitted to"
+    )
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that its real clips' paths start from")
     parser.add_argument("--advance", type=int, default=0, help="milliseconds by which the lips are shown earlier")
     parser.add_argument("--step", type=int, default=STEP, help="samples from one log-mel frame to the next")

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from . import checkpoints
 from .config import FPS, PHONES
+from .corpus.clips import corpus_folder
 from .model import FaceFormer
 from .packing import Clip, Corpus, load_corpus
 from .train import CACHE, REAL_SPEECH, development_clips, load_network
@@ -134,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", type=checkpoints.argument, help="of training.train")
     parser.add_argument("labels", type=Path, help="what training.train --labels reads")
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     options = parser.parse_args()
     corpus = load_corpus(options.cache, options.real)

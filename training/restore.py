@@ -28,6 +28,7 @@ from inference.model_package import ModelPackage
 from . import checkpoints
 from .batches import rest_pose
 from .config import NO_PHONE, SAMPLE_RATE, Config
+from .corpus.clips import corpus_folder
 from .encoder import Wav2Sem
 from .export import HALF, MadeWith, amplify, hear_every, parity
 from .features import STEP
@@ -167,15 +168,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path)
     parser.add_argument("folder", type=Path, help="where last.pt and wav2sem.pt go")
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     options = parser.parse_args()
     if (options.folder / "last.pt").exists():
         parser.error(f"{options.folder / 'last.pt'} exists and is kept; name another folder.")
-    if not (options.cache / "clips.jsonl").exists():
-        parser.error(
-            f"There is no corpus in {options.cache}; name its folder with --cache or make it: training.corpus."
-        )
     try:
         network, wav2sem, names, made = restore(options.package)
     except (LipSyncError, ValueError) as error:

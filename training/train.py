@@ -30,6 +30,7 @@ from tqdm import tqdm
 from . import checkpoints
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, STYLES, Config, profile
+from .corpus.clips import corpus_folder
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
 from .model import FaceFormer, Prediction, count_parameters
@@ -298,7 +299,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("training/runs/main"), help="where checkpoints and logs go")
-    parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     parser.add_argument(
         "--wav2sem", type=checkpoints.argument, help="checkpoint of training.wav2sem; without it the branch is left out"

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from . import checkpoints
 from .config import FPS, HOP, Config
+from .corpus.clips import corpus_folder
 from .encoder import Wav2Sem
 from .packing import Clip, Corpus, load_corpus
 
@@ -306,7 +307,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("training/runs/wav2sem"))
-    parser.add_argument("--cache", type=Path, default=Path("training/cache"))
+    parser.add_argument("--cache", type=corpus_folder, default="training/cache")
     parser.add_argument("--real", type=Path, default=Path("../shared/speech/real"))
     parser.add_argument(
         "--initial",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is no checkpoint is told before any work begins, in one sentence."""
+"""What is no checkpoint or no corpus is told before any work begins, in one sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from training import export, label, restore  # noqa: E402
+from training import ablation, closures, export, label, restore, train, wav2sem  # noqa: E402
 from training.checkpoints import argument, save  # noqa: E402
 from training.config import Config  # noqa: E402
 
@@ -65,10 +65,32 @@ def test_files_that_are_not_there(
     with pytest.raises(SystemExit):
         export.main()
     assert "none.pt” cannot be read (No such file or directory)" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "argv", ["restore", "package", str(tmp_path), "--cache", str(tmp_path)])
-    with pytest.raises(SystemExit):
-        restore.main()
-    assert "There is no corpus in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("main", "command"),
+    [
+        (restore.main, ["package", "folder"]),
+        (label.main, ["last.pt", "labels.jsonl"]),
+        (train.main, ["--folder", "run"]),
+        (export.main, ["last.pt", "package", "--calibrate", "training/cache"]),
+        (wav2sem.main, ["--initial", "last.pt", "--folder", "run"]),
+        (ablation.main, ["--initial", "last.pt", "--wav2sem", "last.pt"]),
+        (closures.main, ["package"]),
+    ],
+)
+def test_a_corpus_that_is_not_there(
+    main: Callable[[], None], command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "last.pt", {"config": Config().to_dict()})
+    monkeypatch.setattr(sys, "argv", ["command", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "there is no corpus in “training/cache”; name its folder or make it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
 
 def test_a_checkpoint_is_taken(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,15 @@ class Clip:
 def watched(clip_id: str, split: str, language: str) -> bool:
     """Whether training may watch this clip to know when to stop; no report judges by it. Half of English dev."""
     return split == "dev" and language == "en" and zlib.crc32(clip_id.encode()) % 2 == 0
+
+
+def corpus_folder(text: str) -> Path:
+    """The folder of a corpus, for argparse: one without a corpus is wrong usage, told before work begins."""
+    if not (Path(text) / "clips.jsonl").is_file():
+        raise ArgumentTypeError(
+            f"there is no corpus in “{text}”; name its folder or make it: python -m training.corpus"
+        )
+    return Path(text)
 
 
 def read_clips(cache: Path) -> Iterator[Clip]:
