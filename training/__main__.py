@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from .config import PROFILES
+from .config import DENSE_STEP, PROFILES
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ PLANS = {
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
 ADVANCE = 20  # ms; see model.MemoryGraph
-DENSE_STEP = 136  # samples from one log-mel frame to the next where lips are to be moved; see features.LogMel
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:

@@ -7,6 +7,7 @@ repeatable whatever the number of loader processes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from . import augment, targets
-from .config import FPS, HOP, NO_PHONE, SAMPLE_RATE, STYLES, Config
+from .config import DENSE_STEP, FPS, HOP, NO_PHONE, SAMPLE_RATE, STYLES, Config
 from .features import STEP, mel_filters
 from .packing import PREROLL, Clip, Corpus
 
@@ -28,7 +29,7 @@ WARPS = np.linspace(0.86, 1.16, 13)  # vocal tract length factors
 class Batch:
     """speech (B, N); phones (B, T); weights (B, T, K); known (B, T): frames that have targets; style (B, styles).
 
-    warp (B,): index into WARPS. mask (B, N/160, bands): SpecAugment. semantic (B, S): sentence vectors, or (B, 0).
+    warp (B,): index into WARPS. mask (B, 2 T, bands): SpecAugment. semantic (B, S): sentence vectors, or (B, 0).
     """
 
     speech: Tensor
@@ -39,6 +40,11 @@ class Batch:
     warp: Tensor
     mask: Tensor
     semantic: Tensor
+
+    @property
+    def step(self) -> int:
+        """Samples from one log-mel frame to the next."""
+        return self.speech.shape[1] // self.mask.shape[1]
 
 
 def warped_filters(bands: int) -> Tensor:
@@ -70,6 +76,21 @@ def catch_up(weights: np.ndarray) -> np.ndarray:
     return np.concatenate([weights[first], weights[LATE + CAUGHT_UP :]])
 
 
+def whole_frames(step: int) -> int:
+    """The least number of corpus frames that are a whole number of network frames, too, of 2 `step` samples each."""
+    return math.lcm(HOP, 2 * step) // HOP
+
+
+def at_pace(phones: np.ndarray, weights: np.ndarray, step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Phones (T,) and weights (T, K) every HOP samples -> every 2 `step`: the nearest phone, weights in between."""
+    last = len(phones) - 1
+    places = np.arange(len(phones) * HOP // (2 * step)) * (2 * step / HOP)
+    before = np.minimum(places.astype(int), last)
+    after, part = np.minimum(before + 1, last), (places - before)[:, None]
+    between: np.ndarray = (1 - part) * weights[before] + part * weights[after]
+    return phones[np.where(part[:, 0] < 0.5, before, after)], between
+
+
 class ExampleMaker:
     """Draws one example at a time; `semantics` (C, S) holds the sentence vector of every clip, or is None."""
 
@@ -99,15 +120,18 @@ class ExampleMaker:
             pool, cumulative = self.pools[1 if real else 0]
         return int(pool[min(np.searchsorted(cumulative, random.random()), len(pool) - 1)])
 
-    def make(self, random: np.random.Generator, frames: int) -> dict[str, np.ndarray]:
-        """One example of `frames` frames, before batching."""
+    def make(self, random: np.random.Generator, frames: int, step: int = STEP) -> dict[str, np.ndarray]:
+        """One example of `frames` frames of the corpus, before batching; what is known of them every 2 `step` samples.
+
+        `frames` must be a multiple of `whole_frames(step)`.
+        """
         style = int(random.choice(len(STYLES), p=[0.55, 0.15, 0.15, 0.15]))
         sound = np.zeros(frames * HOP, np.float32)
         phones = np.zeros(frames, np.int64)
         weights = np.tile(self.rest, (LATE + frames, 1))  # what the lips do just before is needed, too
         vector = np.zeros(self.semantics.shape[1] if self.semantics is not None else 0, np.float32)
         if random.random() < self.config.nonspeech_share:
-            return self._finish(random, self._nonspeech(random, sound), phones, weights[LATE:], style, vector)
+            return self._finish(random, self._nonspeech(random, sound), phones, weights[LATE:], style, vector, step)
         real, filled, ended, heard = random.random() < self.config.real_share, 0, 0, 0
         speed = random.uniform(0.75, 1.35) if random.random() < 0.5 else 1.0
         if random.random() < 0.4:
@@ -142,7 +166,7 @@ class ExampleMaker:
             ended = filled + count
             filled = ended + int(random.integers(0, FPS // 2))
         sound = augment.degrade(random, sound, self.bank, self.config.babble_share)
-        return self._finish(random, sound, phones, catch_up(weights), style, vector / max(heard, 1))
+        return self._finish(random, sound, phones, catch_up(weights), style, vector / max(heard, 1), step)
 
     def _faces(self, clip: Clip, row: int, places: np.ndarray) -> np.ndarray:
         """Weights (n, K) at `places`, frames of the clip: below 0 what the lips do before it, long before it rest."""
@@ -163,9 +187,11 @@ class ExampleMaker:
 
     def _finish(
         self, random: np.random.Generator, sound: np.ndarray, phones: np.ndarray, weights: np.ndarray, style: int,
-        vector: np.ndarray,
+        vector: np.ndarray, step: int,
     ) -> dict[str, np.ndarray]:  # fmt: skip
-        mask = np.ones((len(sound) // STEP, self.config.bands), np.float32)
+        if step != STEP:
+            phones, weights = at_pace(phones, weights, step)
+        mask = np.ones((len(sound) // step, self.config.bands), np.float32)
         for _ in range(int(random.integers(0, 3))):
             low, width = random.integers(0, self.config.bands), random.integers(1, self.config.bands // 8)
             mask[:, low : low + width] = 0
@@ -196,10 +222,12 @@ class BatchStream(IterableDataset[Batch]):
         while True:
             shape = np.random.default_rng((self.config.seed, step))
             stretch = 3 if shape.random() < self.config.long_share else 1
-            frames = int(self.config.crop * FPS) * stretch
+            pace = DENSE_STEP if shape.random() < self.config.dense_share else STEP
+            whole = whole_frames(pace)
+            frames = max(1, int(self.config.crop * FPS) // whole) * whole * stretch
             items = [
                 # From 1: numbered from 0, the first one's random numbers would be those of the shape.
-                self.maker.make(np.random.default_rng((self.config.seed, step, item, self.rank)), frames)
+                self.maker.make(np.random.default_rng((self.config.seed, step, item, self.rank)), frames, pace)
                 for item in range(1, 1 + max(1, self.config.batch // stretch))
             ]
             yield collate(items)

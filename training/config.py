@@ -16,6 +16,9 @@ PHONES = (
 )  # fmt: skip
 """ARPABET without stress, silence first: the classes of the auxiliary phone head."""
 
+DENSE_STEP = 136
+"""Samples from one log-mel frame to the next where lips are to be moved; see `features.LogMel`."""
+
 NO_PHONE = -100
 """Label of frames whose phone nobody knows; cross entropy leaves them out."""
 
@@ -54,6 +57,7 @@ class Config:
     nonspeech_share: float = 0.09  # fraction of examples without any speech: lips at rest
     babble_share: float = 0.45  # fraction of examples with speech that have other people's voices below it
     foreign_weight: float = 1.5  # how much more often a clip in another language than English is drawn than its length
+    dense_share: float = 0.0  # fraction of batches that are heard at DENSE_STEP, as lips are moved later
     long_share: float = 0.2  # fraction of batches with crops three times as long, batch a third
 
     def to_dict(self) -> dict[str, Any]:

@@ -96,8 +96,7 @@ class SpeechEncoder(nn.Module):
         Raises ValueError when the front end has no log-mel.
         """
         if isinstance(self.front_end, MelFrontEnd):
-            heard = self.front_end.log_mel
-            self.front_end.log_mel = LogMel(len(heard.filters), step, heard.subtract)
+            self.front_end.log_mel.step = step
         elif step != STEP:
             raise ValueError("A front end without log-mel hears at the pace of its training alone; leave --step out.")
 

@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import json
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from .features import STEP
 from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
 from .packing import load_corpus
-from .train import REAL_SPEECH, load_network
+from .train import REAL_SPEECH, grown, load_network
 from .wav2sem import load_wav2sem, sentence_vectors
 
 OPSET = 17
@@ -146,6 +146,13 @@ def average(network: FaceFormer, initial: FaceFormer, share: float) -> None:
     with torch.no_grad():
         for kept, other in zip(network.parameters(), initial.parameters(), strict=True):
             kept.lerp_(other, 1 - share)
+
+
+def beginning(network: FaceFormer, outputs: int, initial: Path) -> FaceFormer:
+    """What the training of `network` began with: the checkpoint `initial`, with layers added to it as then."""
+    shallow = checkpoints.config_of(initial)
+    layers = max(shallow.layers, network.config.layers)
+    return grown(replace(shallow, layers=layers, seed=network.config.seed), outputs, initial)
 
 
 def hear_every(step: int, network: FaceFormer, wav2sem: Wav2Sem | None) -> None:
@@ -264,7 +271,7 @@ def main() -> None:
         parser.error("give --wav2sem exactly when the network was trained with it")
     if options.initial:
         try:
-            average(network, load_network(options.initial)[0], options.share)
+            average(network, beginning(network, len(names), options.initial), options.share)
         except ValueError as error:
             parser.error(str(error))
     wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None

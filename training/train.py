@@ -136,27 +136,34 @@ def forward_loss(network: nn.Module, losses: LipLoss, batch: Batch, filters: Ten
     return terms
 
 
-def build(config: Config, corpus: Corpus, initial: Path | None) -> FaceFormer:
-    """A new network, with every parameter of the checkpoint `initial` that fits.
+def grown(config: Config, outputs: int, initial: Path) -> FaceFormer:
+    """A new network with every parameter of the checkpoint `initial` that fits.
 
     Layers beyond the checkpoint's add nothing at first, so that a deeper network begins as the shallow one (as in
     progressive stacking, Gong et al. 2019, but there the new layers are copies of the old).
     """
     torch.manual_seed(config.seed)
-    network = FaceFormer(config, len(corpus.names))
+    network = FaceFormer(config, outputs)
+    have, found = network.state_dict(), checkpoints.load(initial)["average"]
+    fitting = {key: value for key, value in found.items() if key in have and have[key].shape == value.shape}
+    network.load_state_dict(fitting, strict=False)
+    for number, layer in enumerate(network.audio_encoder.encoder.layers):
+        if f"audio_encoder.encoder.layers.{number}.layer_norm.weight" not in fitting:
+            for last in (layer.attention.out_proj, layer.feed_forward.output_dense):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+    tqdm.write(f"{len(fitting)} of {len(have)} arrays taken from {initial}")
+    return network
+
+
+def build(config: Config, corpus: Corpus, initial: Path | None) -> FaceFormer:
+    """The network that training begins with: see `grown`, or without `initial` one that rests in the mean face."""
     if initial:
-        have, found = network.state_dict(), checkpoints.load(initial)["average"]
-        fitting = {key: value for key, value in found.items() if key in have and have[key].shape == value.shape}
-        network.load_state_dict(fitting, strict=False)
-        for number, layer in enumerate(network.audio_encoder.encoder.layers):
-            if f"audio_encoder.encoder.layers.{number}.layer_norm.weight" not in fitting:
-                for last in (layer.attention.out_proj, layer.feed_forward.output_dense):
-                    nn.init.zeros_(last.weight)
-                    nn.init.zeros_(last.bias)
-        tqdm.write(f"{len(fitting)} of {len(have)} arrays taken from {initial}")
-    else:
-        some = [corpus.clips[i].weights[0] for i in corpus.choose("train")[::20]]
-        network.decoder.vertice_map_r.bias.data = torch.tensor(np.concatenate(some).astype(np.float32).mean(0))
+        return grown(config, len(corpus.names), initial)
+    torch.manual_seed(config.seed)
+    network = FaceFormer(config, len(corpus.names))
+    some = [corpus.clips[i].weights[0] for i in corpus.choose("train")[::20]]
+    network.decoder.vertice_map_r.bias.data = torch.tensor(np.concatenate(some).astype(np.float32).mean(0))
     return network
 
 
@@ -248,6 +255,7 @@ def train(
             break
         for group in (group for each in optimisers for group in each.param_groups):
             group["lr"] = learning_rate(progress, config)
+        accelerator.unwrap_model(network).audio_encoder.hear_every(batch.step)
         batch = Batch(**{name: value.to(accelerator.device) for name, value in vars(batch).items()})
         # What is dropped at a step follows from its number, so that a resumed training goes the same way.
         dropped = np.random.SeedSequence((config.seed, step, accelerator.process_index))
@@ -321,6 +329,7 @@ def main() -> None:
         "dropout",
         "nonspeech_share",
         "babble_share",
+        "dense_share",
         "phone_weight",
         "closure_weight",
     ):

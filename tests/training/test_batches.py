@@ -10,8 +10,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.batches import CAUGHT_UP, LATE, BatchStream, ExampleMaker, catch_up  # noqa: E402
-from training.config import PHONES, Config  # noqa: E402
+from training.batches import CAUGHT_UP, LATE, BatchStream, ExampleMaker, at_pace, catch_up  # noqa: E402
+from training.config import DENSE_STEP, PHONES, Config  # noqa: E402
+from training.features import STEP  # noqa: E402
 from training.geometry import MEASURES, NEUTRAL_GAP, lip_geometry  # noqa: E402
 from training.packing import PREROLL, Clip, Corpus, faces_of, frame_phones  # noqa: E402
 from training.targets import NAMES  # noqa: E402
@@ -78,3 +79,30 @@ def test_the_first_example_of_long_batches_has_styles_too(maker: ExampleMaker) -
     batches = islice(BatchStream(maker, Config(semantic=0, crop=0.4, batch=3, nonspeech_share=0.0)), 400)
     neutral = [bool(batch.style[0, 0]) for batch in batches if batch.phones.shape[1] > 20]
     assert len(neutral) > 50 and 0.3 < np.mean(neutral) < 0.8
+
+
+@pytest.mark.parametrize("step", [136, 160, 200])
+def test_what_is_known_is_known_at_the_pace_of_hearing(step: int) -> None:
+    time = np.arange(170) / 50
+    weights = np.stack([time, np.sin(3 * time)], 1)
+    phones, found = at_pace((time * 4).astype(np.int64), weights, step)
+    heard = np.arange(170 * 160 // step) * 2 * step / 16000
+    assert len(phones) == len(found) == len(heard)
+    assert found[:-1] == pytest.approx(np.stack([heard, np.sin(3 * heard)], 1)[:-1], abs=1e-3)
+    assert np.mean(phones == (heard * 4).astype(int)) > 0.95
+
+
+def test_some_batches_are_heard_as_densely_as_lips_are_moved(maker: ExampleMaker) -> None:
+    config = Config(semantic=0, batch=2, nonspeech_share=0.0, dense_share=0.5)
+    batches, prepared = list(islice(BatchStream(maker, config), 100)), 0
+    assert 0.35 < np.mean([batch.step == DENSE_STEP for batch in batches]) < 0.65
+    for batch in batches:
+        assert batch.step in (STEP, DENSE_STEP)
+        assert batch.phones.shape == batch.weights.shape[:2] == batch.known.shape
+        assert batch.speech.shape[1] == 2 * batch.step * batch.phones.shape[1]
+        for phones, gap in zip(batch.phones.numpy(), map(lips, batch.weights.numpy()), strict=True):
+            for first in np.flatnonzero((phones[1:] == P) & (phones[:-1] != P)) + 1:
+                if first > 15 and batch.step == DENSE_STEP:
+                    prepared += 1
+                    assert gap[first - 11 : first + 1].min() < 1.0
+    assert prepared > 50

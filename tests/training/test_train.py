@@ -17,6 +17,7 @@ from training.checkpoints import load, save  # noqa: E402
 from training.config import PROFILES, Config  # noqa: E402
 from training.corpus.clips import watched  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
+from training.export import beginning  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 from training.packing import Clip, Corpus, faces_of  # noqa: E402
 from training.targets import NAMES  # noqa: E402
@@ -61,7 +62,8 @@ def test_a_network_alone_is_nothing_to_go_on_with(tmp_path: Path, monkeypatch, c
     """As training.restore makes it: without optimisers."""
     state = {"config": TINY.to_dict(), "names": list(NAMES), "average": FaceFormer(TINY, len(NAMES)).state_dict()}
     save(tmp_path / "last.pt", state)
-    monkeypatch.setattr(sys, "argv", ["train", "--folder", str(tmp_path)])
+    (tmp_path / "clips.jsonl").touch()
+    monkeypatch.setattr(sys, "argv", ["train", "--folder", str(tmp_path), "--cache", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()
     assert "give it as --initial" in capsys.readouterr().err
@@ -158,6 +160,10 @@ def test_a_deeper_network_begins_as_the_shallow_one(corpus: Corpus, tmp_path: Pa
     deep = build(Config(**TINY.to_dict() | {"layers": 3}), corpus, tmp_path / "last.pt").eval()
     speech = 0.1 * torch.randn(1, 16000)
     assert torch.allclose(shallow.encode(speech)[1], deep.encode(speech)[1], atol=1e-5)
+    for one, other in zip(
+        deep.parameters(), beginning(deep, len(NAMES), tmp_path / "last.pt").parameters(), strict=True
+    ):
+        assert torch.equal(one, other)  # export averages with this
     deep.encode(speech)[1].square().sum().backward()
     assert all(layer.attention.out_proj.weight.grad.any() for layer in deep.audio_encoder.encoder.layers)
 
