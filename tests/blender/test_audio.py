@@ -16,7 +16,7 @@ from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, sound
 from wav2sem_lipsync.operators.properties import job_state
-from wav2sem_lipsync.operators.strip_times import times_of
+from wav2sem_lipsync.operators.strip_times import span_of, times_of
 
 EXACT = 2e-5  # metres
 
@@ -222,19 +222,25 @@ def test_strip_by_name_and_active_strip(click_file: Path, speech_file: Path) -> 
     assert audio_source.find_strips(scene, "gone") == []
 
 
-def test_packed_sound_needs_no_file(settings: Any, speech_file: Path, tmp_path: Path, babble: np.ndarray) -> None:
+@pytest.mark.parametrize("on_disk", ["nothing", "another"])
+def test_packed_sound_needs_no_file(on_disk: str, settings: Any, click_file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.wav"
-    copy.write_bytes(speech_file.read_bytes())
+    copy.write_bytes(click_file.read_bytes())
     sound = bpy.data.sounds.load(str(copy))
     sound.pack()
     copy.unlink()
+    if on_disk == "another":
+        soundfile.write(copy, np.zeros(3200), 16000)
     head = made_up_head()
     settings.source, settings.sound = "SOUND", sound
-    bpy.ops.wav2sem.generate_lipsync()
-    (strip,) = strips()
-    assert strip.sound == sound
-    assert list(bpy.data.sounds) == [sound]
-    assert head.data.shape_keys.animation_data.action
+    for _ in range(2):
+        bpy.ops.wav2sem.generate_lipsync()
+        (strip,) = strips()
+        assert strip.sound == sound
+        assert list(bpy.data.sounds) == [sound]
+        assert span_of(strip)[1] >= 1 + 24 * soundfile.info(click_file).duration, "the strip cuts the speech off"
+        assert head.data.shape_keys.animation_data.action
+    assert heard_click(tmp_path) == pytest.approx(1.0, abs=2e-3)
 
 
 def test_sound_datablock_is_shared_not_doubled(settings: Any, speech_file: Path) -> None:
