@@ -510,6 +510,8 @@ def test_report_tells_versions_and_no_folders(puppet: bpy.types.Object, tmp_path
         ("C:\\Users\\Ann Smith\\a.wav is bad", "…/a.wav is bad"),
         ("\\\\server\\share\\a.wav", "…/a.wav"),
         ("//audio/x.wav", "…/x.wav"),
+        ("at “/Users/ann/Ann's Film/Ann's line.wav”; choose", "at “…/Ann's line.wav”; choose"),
+        ("'/home/ann/a.wav' and '/home/ann/b.wav'", "'…/a.wav' and '…/b.wav'"),
         ("and/or 3 / 4, 1/2", "and/or 3 / 4, 1/2"),
     ],
 )
