@@ -18,7 +18,7 @@ import bpy
 from ..inference import AudioError
 from ..inference.pieces import Piece
 from . import ids
-from .audio_source import AudioSource, Recording, from_strips
+from .audio_source import AudioSource, Recording, from_strips, other_sequencer
 from .frames import frame_rate
 from .retiming import is_retimed
 from .strip_times import ROUNDED, is_muted, span_of, times_of
@@ -116,9 +116,9 @@ def others(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...
 
 
 def elsewhere(scene: bpy.types.Scene) -> str:
-    """One sentence where the user's sequencer shows another scene than `scene` (possible since Blender 5.0), or ""."""
-    shown = getattr(bpy.context, "sequencer_scene", None)
-    if shown is None or shown == scene:
+    """One sentence where the user's sequencer shows another scene than `scene`, or ""."""
+    shown = other_sequencer(scene)
+    if shown is None:
         return ""
     return f"The sound is in the sequencer of the scene “{scene.name}”; yours shows “{shown.name}”."
 

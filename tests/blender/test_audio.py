@@ -14,7 +14,7 @@ from edit_tools import NAMES, bake_of, curves_of, values_at
 from heads import arkit_puppet, fit_of, largest_error, made_up_head, motion_of
 from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
-from wav2sem_lipsync.operators import audio_source, sound
+from wav2sem_lipsync.operators import audio_source, readiness, sound
 from wav2sem_lipsync.operators.properties import job_state
 from wav2sem_lipsync.operators.strip_times import span_of, times_of
 
@@ -136,11 +136,25 @@ def test_a_file_that_was_cut_in_two_is_spoken_without_what_was_taken_out(setting
 
 
 @pytest.mark.skipif(bpy.app.version < (5, 0), reason="before Blender 5.0 the sequencer has no scene of its own")
-def test_sequencer_that_shows_another_scene_is_told() -> None:
+def test_sequencer_that_shows_another_scene_is_told(settings: Any, speech_file: Path) -> None:
+    made_up_head()
     other = bpy.data.scenes.new("Edit")
     bpy.context.workspace.sequencer_scene = other
     assert "“Edit”" in sound.elsewhere(bpy.data.scenes["Scene"])
     assert sound.elsewhere(other) == ""
+    other.sequence_editor_create().strips.new_sound("line", str(speech_file), 1, 1).select = True
+    settings.source = "STRIP"
+    reason = readiness.disabled_reason(bpy.context)
+    assert reason.endswith("in the sequencer that shows the scene “Scene”; yours shows “Edit”.")
+
+
+def test_strip_that_is_gone_is_told_whatever_is_selected(settings: Any, speech_file: Path) -> None:
+    made_up_head()
+    add_strip(speech_file, 1).select = True
+    settings.source, settings.strip = "STRIP", "old"
+    assert "no sound strip “old”" in readiness.disabled_reason(bpy.context)
+    with pytest.raises(AudioError, match="“old” in the sequencer; choose another one, or clear the field"):
+        audio_source.from_settings(settings, bpy.context.scene)
 
 
 def test_users_strips_keep_their_channels(settings: Any, click_file: Path) -> None:
