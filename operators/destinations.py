@@ -67,10 +67,10 @@ def write(
         keys.animation_data_create()
     data = keys.animation_data
     earlier = data.action
-    unknown = earlier is not None and is_ours(earlier) and ids.WRITTEN not in earlier  # by an older release
+    users_own = earlier is not None and not is_ours(earlier, data.action_slot)
+    unknown = earlier is not None and not users_own and ids.WRITTEN not in earlier  # by an older release
     guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
     into_slot = earlier is not None and not unknown and (destination == "SLOT" or guest)
-    users_own = earlier is not None and not is_ours(earlier)
     # An action plays over all strips, for good: it would silence the head's other lines.
     to_nla = destination == "NLA" or users_own or nla_strips.other_lines(data, *_span(curves, about))
     wanted, track = curves.names, next(reversed(nla_strips.tracks_of(data)), None)
@@ -101,7 +101,7 @@ def _write_anew(
     """Put `curves` into an Action of their own, which is assigned or becomes a strip."""
     data = keys.animation_data
     earlier, before = data.action, data.action_slot
-    users_own = earlier is not None and not is_ours(earlier)
+    users_own = earlier is not None and not is_ours(earlier, before)
     span = _span(curves, about)
     origin = _origin(keys, span, about)
     action, slot = _new_action(keys, name, origin, undo)
@@ -114,7 +114,7 @@ def _write_anew(
     animation.follow_names(bake, curves.names)
     edited = animation.rewrite(bake, curves, keep_edits=keep_edits, move=move, rate=rate)
     _unsilence(action, slot, undo)
-    action[ids.MARK] = about
+    action[ids.MARK], action[ids.SLOT] = about, slot.handle
     replaced = ""
     if earlier is not None and not users_own:
         _assign(data, None, None, undo)
@@ -144,6 +144,8 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
     action, slot = data.action, data.action_slot
     if action is None or ids.MARK not in action or not _meet(nla_strips.spoken(action, slot), (first, last)):
         return replaced
+    if slot is not None and not animation.is_bake(action, slot):
+        return replaced  # another head's
     if is_ours(action) and not animation.own_curves(action, slot):
         _assign(data, None, None, undo)
         return nla_strips.keep(action, undo)
@@ -206,7 +208,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         _assign(data, action, slot, undo)
     action = single_user.make(keys, action, data.action_slot, undo)
     slot = data.action_slot
-    if ids.MARK in action and action.get(ids.GUEST, slot.handle) != slot.handle:
+    if ids.MARK in action and not animation.is_bake(action, slot):
         raise LipSyncError(f"“{action.name}” holds the lip sync of another head; give this head an action of its own.")
     try:
         animation.stored_curves(action)
