@@ -10,6 +10,7 @@ that are there, and never touches a shape key that the user animates.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +35,7 @@ class Written:
 
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
     of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
-    hand that were taken over.
+    hand that were taken over. left: the Action whose hand edits were not, as they are on other shape keys ("": none).
     """
 
     action: str
@@ -43,6 +44,7 @@ class Written:
     covered: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     edited: int = 0
+    left: str = ""
 
 
 def write(
@@ -103,7 +105,10 @@ def _write_anew(
     earlier, before = data.action, data.action_slot
     users_own = earlier is not None and not is_ours(earlier, before)
     span = _span(curves, about)
-    origin = _origin(keys, span, about)
+    displaced = [*_displaced(keys, span, about)]
+    origin = next((bake for bake in displaced if _same_keys(bake.action, about)), None)
+    unlike = [bake.action.name for bake in displaced if keep_edits and not _same_keys(bake.action, about)
+              and animation.hand_edits(bake)]  # fmt: skip
     action, slot = _new_action(keys, name, origin, undo)
     # A line of another time, in an action so far, goes on playing in a strip of its own.
     another = to_nla and not users_own and before is not None and not _meet(nla_strips.spoken(earlier, before), span)
@@ -129,7 +134,7 @@ def _write_anew(
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
-    return Written(action.name, place, replaced, covered, edited=edited)
+    return Written(action.name, place, replaced, covered, edited=edited, left=next(iter(unlike), ""))
 
 
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
@@ -277,8 +282,11 @@ def _new_action(keys: bpy.types.Key, name: str, origin: Bake | None, undo: ExitS
     return action, slot
 
 
-def _origin(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Bake | None:
-    """The bake whose place the new one takes, and whose hand edits: of the same speech, or in the frames `span`."""
+def _displaced(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Iterator[Bake]:
+    """The bakes whose place the new one takes, and whose hand edits: of the same speech, or in the frames `span`.
+
+    Edits of one on other shape keys mean other shapes, and stay with it.
+    """
     first, last = span
     data = keys.animation_data
     strips = nla_strips.in_the_way(data, first, last) + nla_strips.given_way(data, first, last)
@@ -286,12 +294,9 @@ def _origin(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Bake 
     for bake in animation.bakes(keys):
         if not is_ours(bake.action) or not animation.stored_names(bake.action):
             continue
-        if not _same_keys(bake.action, about):
-            continue  # its edits mean other shapes
         at_this_time = _meet(nla_strips.spoken(bake.action, bake.slot), span)
         if bake.action in crossed or (bake.strip is None and (at_this_time or _same_speech(bake, about))):
-            return bake
-    return None
+            yield bake
 
 
 def _same_keys(action: bpy.types.Action, about: str) -> bool:
