@@ -480,6 +480,13 @@ def test_the_panel_shows_causes_and_buttons(puppet: bpy.types.Object) -> None:
     assert any(text.endswith(" s of speech") for text in texts)
 
 
+def test_speech_before_any_scene_begins_has_no_fix(puppet: bpy.types.Object, settings: Any) -> None:
+    settings.start_frame = -200
+    generate("ACTION")
+    (found,) = [each for each in verify.diagnose(bpy.context.scene, puppet).causes if each.id == "scene_range"]
+    assert not found.fix and found.sentence.endswith("generate it with a later start.")
+
+
 # ---- the report ----------------------------------------------------------------------------------------------------
 
 
