@@ -233,7 +233,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
             "for hand edits, or push that action down."
         )
     replaced = ""
-    if ids.WRITTEN in action and not _same_speech(before, about):
+    if ids.WRITTEN in action and not _same_recording(before, about):
         copy = action.copy()  # the same speech can be had again, another not
         undo.callback(bpy.data.actions.remove, copy)
         replaced = nla_strips.keep(copy, undo)
@@ -308,6 +308,18 @@ def _same_keys(action: bpy.types.Action, about: str) -> bool:
 def _same_speech(bake: Bake, about: str) -> bool:
     old, new = stored_result.description(bake.action), json.loads(about)
     return "speech" in new and old.get("speech") == new["speech"]
+
+
+def _same_recording(bake: Bake, about: str) -> bool:
+    """Whether it is the same speech and as long: a file of another folder may have the name."""
+    try:
+        old, new = (
+            sorted({round(piece.length, 1) for piece in from_plain(facts["pieces"], _ANY)})
+            for facts in (stored_result.description(bake.action), json.loads(about))
+        )
+    except (KeyError, DamagedData):
+        return False
+    return old == new and _same_speech(bake, about)
 
 
 def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, float]:
