@@ -57,12 +57,12 @@ def bakes(keys: bpy.types.Key | None) -> list[Bake]:
 
 
 def is_bake(action: bpy.types.Action | None, slot: Any | None) -> bool:
-    """Whether `slot` of `action` holds a lip sync; a guest has one slot, and others may be of other heads."""
+    """Whether `slot` of `action` holds a lip sync; it has one slot, and others may be of other heads."""
     return (
         action is not None
         and slot is not None
         and ids.MARK in action
-        and action.get(ids.GUEST, slot.handle) == slot.handle
+        and action.get(ids.GUEST, action.get(ids.SLOT, slot.handle)) == slot.handle
     )
 
 
@@ -109,7 +109,7 @@ def _animated_by_user(strip: bpy.types.NlaStrip) -> set[str]:
         return set()
     found = {path for inner in strip.strips for path in _animated_by_user(inner)}
     action, slot = strip.action, strip.action_slot
-    if action is None or slot is None or is_ours(action):
+    if action is None or slot is None or is_ours(action, slot):
         return found
     brought = {value_path(name) for name in stored_names(action)}
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))

@@ -177,6 +177,12 @@ def find_strips(scene: bpy.types.Scene, name: str) -> list[Any]:
     return sounds if len(sounds) == 1 else []
 
 
+def other_sequencer(scene: bpy.types.Scene) -> bpy.types.Scene | None:
+    """The scene that the user's sequencer shows where that is not `scene`, which is possible since Blender 5.0."""
+    shown = getattr(bpy.context, "sequencer_scene", None)
+    return None if shown == scene else shown
+
+
 def _sounds_in(strip: Any) -> list[Any]:
     """`strip` if it is a sound, or the sounds in it if it is a meta strip."""
     if strip.type == "META":
@@ -187,7 +193,10 @@ def _sounds_in(strip: Any) -> list[Any]:
 def from_settings(settings: Any, scene: bpy.types.Scene) -> AudioSource:
     """The source that the user chose; raises AudioError when there is none."""
     if settings.source == "STRIP":
-        return from_strips(find_strips(scene, settings.strip), frame_rate(scene))
+        strips = find_strips(scene, settings.strip)
+        if not strips:
+            raise AudioError(missing_reason(settings, scene))
+        return from_strips(strips, frame_rate(scene))
     if settings.source == "SOUND":
         return from_sound(settings.sound)
     return from_file(settings.audio_path)
@@ -201,6 +210,13 @@ def missing_reason(settings: Any, scene: bpy.types.Scene) -> str:
         path = bpy.path.abspath(settings.audio_path)
         return "" if os.path.isfile(path) else f"There is no sound file at “{path}”; choose another one."
     if settings.source == "STRIP":
-        chosen = find_strips(scene, settings.strip)
-        return "" if chosen else "No speech is chosen; select a sound strip in the sequencer."
+        if find_strips(scene, settings.strip):
+            return ""
+        if settings.strip:
+            return (
+                f"There is no sound strip “{settings.strip}” in the sequencer; choose another one, or clear the field."
+            )
+        shown = other_sequencer(scene)
+        where = f" that shows the scene “{scene.name}”; yours shows “{shown.name}”" if shown else ""
+        return f"No speech is chosen; select a sound strip in the sequencer{where}."
     return "" if settings.sound else "No speech is chosen; choose a sound."

@@ -231,6 +231,8 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
     if written.edited:
         notes.append(f"Kept as you edited them by hand: {written.edited} key{'s' * (written.edited > 1)}.")
+    if written.left:
+        notes.append(f"What you edited by hand stays in “{written.left}”, on shape keys that this bake does not have.")
     if written.own:
         notes.append(f"Left to your own keys: {_listed(written.own)}.")
     if written.covered:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..inference.console import tell
-from .batch_jobs import BatchJob
+from .batch_jobs import BatchJob, place
 
 try:
     import fcntl
@@ -36,8 +36,9 @@ class Journal:
     def __init__(self, path: Path, keep: bool, patience: float = _PATIENCE) -> None:
         self.problem = ""
         self._path = path
-        self._started: dict[str, Any] = {}
-        self._done: dict[str, dict[str, Any]] = {}
+        # By output, which several jobs may have written when the list has changed: who did last, and who began since.
+        self._done: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._begun: dict[str, list[tuple[str, Any]]] = {}
         self._file = path.open("a", encoding="utf-8")
         _lock(self._file, patience)
         if keep:
@@ -57,21 +58,23 @@ class Journal:
         stamp = _stamp(job)
         if stamp is None:
             return None
-        if job.key in self._done:
-            return self._done[job.key]
-        return {} if job.key in self._started and self._started[job.key] != stamp else None
+        key, line = self._done.get(place(job.output), ("", {}))
+        begun = self._begun.get(place(job.output), [])
+        if key == job.key and all(before == stamp for _, before in begun):
+            return line
+        return {} if begun and begun[-1][0] == job.key and begun[-1][1] != stamp else None
 
     def start(self, job: BatchJob) -> None:
         """Remember what lies at the output's place before the job runs."""
-        self._write({"started": job.key, "before": _stamp(job)})
+        self._write({"started": job.key, "output": place(job.output), "before": _stamp(job)})
 
     def done(self, job: BatchJob, line: dict[str, Any]) -> None:
         """Remember that the job is done and what it reported."""
-        self._write({"done": job.key, "line": line})
+        self._write({"done": job.key, "output": place(job.output), "line": line})
 
     def failed(self, job: BatchJob) -> None:
         """Remember that whatever comes to lie at the output's place is not the job's."""
-        self._write({"failed": job.key})
+        self._write({"failed": job.key, "output": place(job.output)})
 
     def close(self) -> None:
         """Close the file."""
@@ -89,13 +92,14 @@ class Journal:
     def _take_in(self, text: str) -> None:
         try:
             entry = json.loads(text)
+            begun = self._begun.setdefault(entry["output"], [])
             if "started" in entry:
-                self._started[entry["started"]] = entry["before"]
-                self._done.pop(entry["started"], None)
+                begun.append((entry["started"], entry["before"]))
             elif "failed" in entry:
-                self._started.pop(entry["failed"], None)
+                del begun[-1:]
             else:
-                self._done[entry["done"]] = dict(entry["line"])
+                self._done[entry["output"]] = entry["done"], dict(entry["line"])
+                begun.clear()
         except (ValueError, KeyError, TypeError):
             return
 

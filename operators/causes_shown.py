@@ -88,8 +88,13 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
         clause = f"the preview range leaves out its speech, frames {first:.0f} to {last:.0f}; switch it off"
         yield Cause("preview", "", clause, "Switch Off", partial(setattr, scene, "use_preview_range", False), True)
     if scene.frame_end < first or scene.frame_start > last:
-        clause = f"its speech, frames {first:.0f} to {last:.0f}, lies outside the frames of the scene; extend them"
-        yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), True)
+        clause = f"its speech, frames {first:.0f} to {last:.0f}, lies "
+        if last < 0:
+            clause += "before frame 0, and no scene begins earlier; generate it with a later start"
+            yield Cause("scene_range", "", clause, playback=True)
+        else:
+            clause += "outside the frames of the scene; extend them"
+            yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), True)
     if not first - 1 <= scene.frame_current_final <= last + 1:
         clause = f"its speech is on frames {first:.0f} to {last:.0f}, and this is frame {scene.frame_current}; go there"
         yield Cause("frame", "", clause, "Go There", partial(scene.frame_set, round(first)), True)

@@ -17,7 +17,7 @@ from .preferences import device
 from .properties import job_state, settings_of
 
 # Folders of POSIX and Windows, and those relative to the .blend; what follows the last separator stays.
-_NAME = r"[^/\\\s“”\"':;][^/\\\n“”\"':;]*"
+_NAME = r"[^/\\\s“”\"':;](?:[^/\\\n“”\"':;]|(?<=\w)'(?=\w))*"  # an apostrophe within a word ends no path
 _FOLDERS = re.compile(rf"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\]{{1,2}}{_NAME})*[/\\]{{1,2}}(?={_NAME})")
 
 

@@ -10,6 +10,7 @@ that are there, and never touches a shape key that the user animates.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -34,7 +35,7 @@ class Written:
 
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
     of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
-    hand that were taken over.
+    hand that were taken over. left: the Action whose hand edits were not, as they are on other shape keys ("": none).
     """
 
     action: str
@@ -43,6 +44,7 @@ class Written:
     covered: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     edited: int = 0
+    left: str = ""
 
 
 def write(
@@ -67,10 +69,10 @@ def write(
         keys.animation_data_create()
     data = keys.animation_data
     earlier = data.action
-    unknown = earlier is not None and is_ours(earlier) and ids.WRITTEN not in earlier  # by an older release
+    users_own = earlier is not None and not is_ours(earlier, data.action_slot)
+    unknown = earlier is not None and not users_own and ids.WRITTEN not in earlier  # by an older release
     guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
     into_slot = earlier is not None and not unknown and (destination == "SLOT" or guest)
-    users_own = earlier is not None and not is_ours(earlier)
     # An action plays over all strips, for good: it would silence the head's other lines.
     to_nla = destination == "NLA" or users_own or nla_strips.other_lines(data, *_span(curves, about))
     wanted, track = curves.names, next(reversed(nla_strips.tracks_of(data)), None)
@@ -101,9 +103,12 @@ def _write_anew(
     """Put `curves` into an Action of their own, which is assigned or becomes a strip."""
     data = keys.animation_data
     earlier, before = data.action, data.action_slot
-    users_own = earlier is not None and not is_ours(earlier)
+    users_own = earlier is not None and not is_ours(earlier, before)
     span = _span(curves, about)
-    origin = _origin(keys, span, about)
+    displaced = [*_displaced(keys, span, about)]
+    origin = next((bake for bake in displaced if _same_keys(bake.action, about)), None)
+    unlike = [bake.action.name for bake in displaced if keep_edits and not _same_keys(bake.action, about)
+              and animation.hand_edits(bake)]  # fmt: skip
     action, slot = _new_action(keys, name, origin, undo)
     # A line of another time, in an action so far, goes on playing in a strip of its own.
     another = to_nla and not users_own and before is not None and not _meet(nla_strips.spoken(earlier, before), span)
@@ -114,7 +119,7 @@ def _write_anew(
     animation.follow_names(bake, curves.names)
     edited = animation.rewrite(bake, curves, keep_edits=keep_edits, move=move, rate=rate)
     _unsilence(action, slot, undo)
-    action[ids.MARK] = about
+    action[ids.MARK], action[ids.SLOT] = about, slot.handle
     replaced = ""
     if earlier is not None and not users_own:
         _assign(data, None, None, undo)
@@ -129,7 +134,7 @@ def _write_anew(
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
-    return Written(action.name, place, replaced, covered, edited=edited)
+    return Written(action.name, place, replaced, covered, edited=edited, left=next(iter(unlike), ""))
 
 
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
@@ -144,6 +149,8 @@ def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitSt
     action, slot = data.action, data.action_slot
     if action is None or ids.MARK not in action or not _meet(nla_strips.spoken(action, slot), (first, last)):
         return replaced
+    if slot is not None and not animation.is_bake(action, slot):
+        return replaced  # another head's
     if is_ours(action) and not animation.own_curves(action, slot):
         _assign(data, None, None, undo)
         return nla_strips.keep(action, undo)
@@ -206,7 +213,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         _assign(data, action, slot, undo)
     action = single_user.make(keys, action, data.action_slot, undo)
     slot = data.action_slot
-    if ids.MARK in action and action.get(ids.GUEST, slot.handle) != slot.handle:
+    if ids.MARK in action and not animation.is_bake(action, slot):
         raise LipSyncError(f"“{action.name}” holds the lip sync of another head; give this head an action of its own.")
     try:
         animation.stored_curves(action)
@@ -226,7 +233,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
             "for hand edits, or push that action down."
         )
     replaced = ""
-    if ids.WRITTEN in action and not _same_speech(before, about):
+    if ids.WRITTEN in action and not _same_recording(before, about):
         copy = action.copy()  # the same speech can be had again, another not
         undo.callback(bpy.data.actions.remove, copy)
         replaced = nla_strips.keep(copy, undo)
@@ -275,8 +282,11 @@ def _new_action(keys: bpy.types.Key, name: str, origin: Bake | None, undo: ExitS
     return action, slot
 
 
-def _origin(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Bake | None:
-    """The bake whose place the new one takes, and whose hand edits: of the same speech, or in the frames `span`."""
+def _displaced(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Iterator[Bake]:
+    """The bakes whose place the new one takes, and whose hand edits: of the same speech, or in the frames `span`.
+
+    Edits of one on other shape keys mean other shapes, and stay with it.
+    """
     first, last = span
     data = keys.animation_data
     strips = nla_strips.in_the_way(data, first, last) + nla_strips.given_way(data, first, last)
@@ -284,12 +294,9 @@ def _origin(keys: bpy.types.Key, span: tuple[float, float], about: str) -> Bake 
     for bake in animation.bakes(keys):
         if not is_ours(bake.action) or not animation.stored_names(bake.action):
             continue
-        if not _same_keys(bake.action, about):
-            continue  # its edits mean other shapes
         at_this_time = _meet(nla_strips.spoken(bake.action, bake.slot), span)
         if bake.action in crossed or (bake.strip is None and (at_this_time or _same_speech(bake, about))):
-            return bake
-    return None
+            yield bake
 
 
 def _same_keys(action: bpy.types.Action, about: str) -> bool:
@@ -301,6 +308,18 @@ def _same_keys(action: bpy.types.Action, about: str) -> bool:
 def _same_speech(bake: Bake, about: str) -> bool:
     old, new = stored_result.description(bake.action), json.loads(about)
     return "speech" in new and old.get("speech") == new["speech"]
+
+
+def _same_recording(bake: Bake, about: str) -> bool:
+    """Whether it is the same speech and as long: a file of another folder may have the name."""
+    try:
+        old, new = (
+            sorted({round(piece.length, 1) for piece in from_plain(facts["pieces"], _ANY)})
+            for facts in (stored_result.description(bake.action), json.loads(about))
+        )
+    except (KeyError, DamagedData):
+        return False
+    return old == new and _same_speech(bake, about)
 
 
 def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, float]:

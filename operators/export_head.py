@@ -49,6 +49,8 @@ class LIPSYNC_OT_export_head(Greyed, bpy.types.Operator):
 
     def check(self, context: bpy.types.Context) -> bool:
         """Let the name end as the chosen format does; called while the user looks at the name."""
+        if not bpy.path.basename(self.filepath):
+            return False  # no name is typed yet
         wanted = str(self._place())
         changed = wanted != self.filepath
         self.filepath = wanted
@@ -56,8 +58,12 @@ class LIPSYNC_OT_export_head(Greyed, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the file; what goes wrong is one sentence."""
-        place, head = self._place(), target_object(context)
+        head = target_object(context)
         assert head is not None
+        if not bpy.path.basename(self.filepath):  # the folder's name would become the file's, beside the folder
+            self.report({"ERROR"}, "The file has no name; type one.")
+            return {"CANCELLED"}
+        place = self._place()
         try:
             output.check_place(place)
             output.write(place, head)

@@ -76,6 +76,10 @@ def _strips_of(piece: Piece, candidates: list[Any], fps: float) -> list[tuple[An
     strip with the name that was spoken is the original.
     """
     if not candidates:
+        elsewhere = next((scene for scene in bpy.data.scenes if piece.mark and piece.mark in _marks(scene)), None)
+        if elsewhere is not None:
+            where = f"in the sequencer of the scene “{elsewhere.name}”"
+            raise AudioError(f"The strip “{piece.strip}” is {where}; re-time there.")
         raise AudioError(f"The strip “{piece.strip}” is gone from the sequencer; bring it back or generate again.")
     candidates.sort(key=lambda strip: strip.name != piece.strip)
     heard = [(strip, heard_of(strip, fps, piece.length)) for strip in candidates]
@@ -93,6 +97,11 @@ def _strips_of(piece: Piece, candidates: list[Any], fps: float) -> list[tuple[An
     if not chosen:
         raise AudioError(f"Nothing of “{piece.strip}” is heard in its strip; lengthen the strip.")
     return chosen
+
+
+def _marks(scene: bpy.types.Scene) -> set[Any]:
+    """The ids of all strips of a scene."""
+    return {strip.get(ids.PIECE) for strip in scene.sequence_editor.strips_all} if scene.sequence_editor else set()
 
 
 def _check(strip: Any, pieces: Sequence[Piece], stretches: Sequence[Stretch], fps: float) -> None:

@@ -24,9 +24,13 @@ from .kept_strips import KeptStrip
 _TOUCH = 0.5  # frames that lines may have in common and still follow each other
 
 
-def is_ours(action: bpy.types.Action) -> bool:
-    """Whether a bake made `action`; false for an action of the user's that holds a bake among his own curves."""
-    return ids.MARK in action and ids.GUEST not in action
+def is_ours(action: bpy.types.Action, slot: Any | None = None) -> bool:
+    """Whether a bake made `action`; false for an action of the user's that holds a bake among his own curves.
+
+    slot: who plays it; one that came from elsewhere, as Blender's Merge Animation moves them, is not of the bake.
+    """
+    ours = ids.MARK in action and ids.GUEST not in action
+    return ours and (slot is None or action.get(ids.SLOT, slot.handle) == slot.handle)
 
 
 def tracks_of(data: bpy.types.AnimData) -> list[bpy.types.NlaTrack]:
@@ -41,7 +45,7 @@ def of_library(data: bpy.types.AnimData) -> list[bpy.types.NlaStrip]:
 
 def bakes_in(track: bpy.types.NlaTrack) -> list[bpy.types.NlaStrip]:
     """The strips of `track` that play bakes."""
-    return [strip for strip in track.strips if strip.action is not None and is_ours(strip.action)]
+    return [strip for strip in track.strips if strip.action is not None and is_ours(strip.action, strip.action_slot)]
 
 
 def gave_way(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:

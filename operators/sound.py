@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +18,7 @@ import bpy
 from ..inference import AudioError
 from ..inference.pieces import Piece
 from . import ids
-from .audio_source import AudioSource, Recording, from_strips
+from .audio_source import AudioSource, Recording, from_strips, other_sequencer
 from .frames import frame_rate
 from .retiming import is_retimed
 from .strip_times import ROUNDED, is_muted, span_of, times_of
@@ -114,9 +116,9 @@ def others(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...
 
 
 def elsewhere(scene: bpy.types.Scene) -> str:
-    """One sentence where the user's sequencer shows another scene than `scene` (possible since Blender 5.0), or ""."""
-    shown = getattr(bpy.context, "sequencer_scene", None)
-    if shown is None or shown == scene:
+    """One sentence where the user's sequencer shows another scene than `scene`, or ""."""
+    shown = other_sequencer(scene)
+    if shown is None:
         return ""
     return f"The sound is in the sequencer of the scene “{scene.name}”; yours shows “{shown.name}”."
 
@@ -139,10 +141,9 @@ def _new_strip(editor: Any, source: Recording, frame: int) -> tuple[Any, bpy.typ
     before = {sound.session_uid for sound in bpy.data.sounds}
     wanted = _sound(source.sound) or _loaded(source.path)
     try:
-        strip = editor.strips.new_sound(
-            name=source.name, filepath=_shown_path(source.path), channel=channel, frame_start=frame
-        )
-    except RuntimeError as error:
+        with _file_of(source if wanted else replace(source, packed=None)) as path:
+            strip = editor.strips.new_sound(name=source.name, filepath=path, channel=channel, frame_start=frame)
+    except (RuntimeError, OSError) as error:
         raise AudioError(f"“{source.name}” cannot be put into the sequencer: {error}") from error
     made = strip.sound if strip.sound.session_uid not in before else None
     if wanted is not None and strip.sound != wanted:
@@ -151,6 +152,18 @@ def _new_strip(editor: Any, source: Recording, frame: int) -> tuple[Any, bpy.typ
             bpy.data.sounds.remove(made)
         made = None
     return strip, made
+
+
+@contextmanager
+def _file_of(source: Recording) -> Iterator[str]:
+    """A file that sounds as `source` does: a new strip is as long as its file, and a packed sound's may be gone."""
+    if source.packed is None:
+        yield _shown_path(source.path)
+        return
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows removes no file that Blender still reads
+        path = Path(folder, "speech")
+        path.write_bytes(source.packed)
+        yield str(path)
 
 
 def _plays(strip: Any, source: Recording, frame: float, fps: float) -> bool:

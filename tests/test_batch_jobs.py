@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,24 @@ def test_output_that_was_moved_after_a_failure_is_not_taken_for_done(tmp_path: P
     book.close()
     Path(job.output).write_text("yesterday's, from the backup")
     assert journal.Journal(path, keep=True).finished(job) is None
+
+
+@pytest.mark.parametrize("end", ["done", "killed", "failed"])
+def test_output_that_other_options_have_made_since_is_not_taken_for_done(end: str, tmp_path: Path) -> None:
+    """The list changes and changes back; a job that fails leaves what was there."""
+    job, path = make_job(tmp_path), tmp_path / "journal"
+    line = {"status": "done", "keys": 7}
+    for each, fate in ((job, "done"), (replace(job, style="broad"), end)):
+        book = journal.Journal(path, keep=True)
+        book.start(each)
+        if fate == "failed":
+            book.failed(each)
+        else:
+            Path(job.output).write_text(f"in style {each.style}")
+        if fate == "done":
+            book.done(each, line)
+        book.close()
+    assert journal.Journal(path, keep=True).finished(job) == (line if end == "failed" else None)
 
 
 def full(*_: Any) -> None:

@@ -14,9 +14,9 @@ from edit_tools import NAMES, bake_of, curves_of, values_at
 from heads import arkit_puppet, fit_of, largest_error, made_up_head, motion_of
 from strip_tools import mixdown
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
-from wav2sem_lipsync.operators import audio_source, sound
+from wav2sem_lipsync.operators import audio_source, readiness, sound
 from wav2sem_lipsync.operators.properties import job_state
-from wav2sem_lipsync.operators.strip_times import times_of
+from wav2sem_lipsync.operators.strip_times import span_of, times_of
 
 EXACT = 2e-5  # metres
 
@@ -136,11 +136,25 @@ def test_a_file_that_was_cut_in_two_is_spoken_without_what_was_taken_out(setting
 
 
 @pytest.mark.skipif(bpy.app.version < (5, 0), reason="before Blender 5.0 the sequencer has no scene of its own")
-def test_sequencer_that_shows_another_scene_is_told() -> None:
+def test_sequencer_that_shows_another_scene_is_told(settings: Any, speech_file: Path) -> None:
+    made_up_head()
     other = bpy.data.scenes.new("Edit")
     bpy.context.workspace.sequencer_scene = other
     assert "“Edit”" in sound.elsewhere(bpy.data.scenes["Scene"])
     assert sound.elsewhere(other) == ""
+    other.sequence_editor_create().strips.new_sound("line", str(speech_file), 1, 1).select = True
+    settings.source = "STRIP"
+    reason = readiness.disabled_reason(bpy.context)
+    assert reason.endswith("in the sequencer that shows the scene “Scene”; yours shows “Edit”.")
+
+
+def test_strip_that_is_gone_is_told_whatever_is_selected(settings: Any, speech_file: Path) -> None:
+    made_up_head()
+    add_strip(speech_file, 1).select = True
+    settings.source, settings.strip = "STRIP", "old"
+    assert "no sound strip “old”" in readiness.disabled_reason(bpy.context)
+    with pytest.raises(AudioError, match="“old” in the sequencer; choose another one, or clear the field"):
+        audio_source.from_settings(settings, bpy.context.scene)
 
 
 def test_users_strips_keep_their_channels(settings: Any, click_file: Path) -> None:
@@ -222,19 +236,25 @@ def test_strip_by_name_and_active_strip(click_file: Path, speech_file: Path) -> 
     assert audio_source.find_strips(scene, "gone") == []
 
 
-def test_packed_sound_needs_no_file(settings: Any, speech_file: Path, tmp_path: Path, babble: np.ndarray) -> None:
+@pytest.mark.parametrize("on_disk", ["nothing", "another"])
+def test_packed_sound_needs_no_file(on_disk: str, settings: Any, click_file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.wav"
-    copy.write_bytes(speech_file.read_bytes())
+    copy.write_bytes(click_file.read_bytes())
     sound = bpy.data.sounds.load(str(copy))
     sound.pack()
     copy.unlink()
+    if on_disk == "another":
+        soundfile.write(copy, np.zeros(3200), 16000)
     head = made_up_head()
     settings.source, settings.sound = "SOUND", sound
-    bpy.ops.wav2sem.generate_lipsync()
-    (strip,) = strips()
-    assert strip.sound == sound
-    assert list(bpy.data.sounds) == [sound]
-    assert head.data.shape_keys.animation_data.action
+    for _ in range(2):
+        bpy.ops.wav2sem.generate_lipsync()
+        (strip,) = strips()
+        assert strip.sound == sound
+        assert list(bpy.data.sounds) == [sound]
+        assert span_of(strip)[1] >= 1 + 24 * soundfile.info(click_file).duration, "the strip cuts the speech off"
+        assert head.data.shape_keys.animation_data.action
+    assert heard_click(tmp_path) == pytest.approx(1.0, abs=2e-3)
 
 
 def test_sound_datablock_is_shared_not_doubled(settings: Any, speech_file: Path) -> None:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 import numpy as np
 import pytest
+import soundfile
 from edit_tools import FRAMES, NAMES, bake_of, curves_of, generate, keys_of, strength, values_at
 from heads import arkit_puppet, fingerprint
 from wav2sem_lipsync.inference import CurveSet, LipSyncError
@@ -93,6 +95,24 @@ def test_another_speech_in_the_slot_leaves_a_copy_of_the_first(animated: bpy.typ
     animated.data.shape_keys.animation_data.action = copy
     animated.data.shape_keys.animation_data.action_slot = copy.slots[0]
     assert keys_of(animated) == before
+
+
+def test_a_file_of_the_same_name_is_another_speech(
+    animated: bpy.types.Object, settings: Any, speech_file: Path, tmp_path: Path
+) -> None:
+    """As where each shot has its folder, and each folder a file called after the character."""
+    generate()
+    before = keys_of(animated)
+    samples, rate = soundfile.read(speech_file)
+    soundfile.write(tmp_path / speech_file.name, samples[rate:], rate)
+    settings.audio_path = str(tmp_path / speech_file.name)
+    for _ in range(2):  # the second time nothing more is lost
+        generate()
+        host = animated.data.shape_keys.animation_data.action
+        (copy,) = [action for action in bpy.data.actions if action != host]
+        fcurves = keyframes.curves_of(keyframes.bag_of(copy, copy.slots[0]))
+        kept = {path.split('"')[1]: keyframes.read(fcurve)["co"].tobytes() for path, fcurve in fcurves.items()}
+        assert copy.use_fake_user and kept == before
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -480,6 +480,13 @@ def test_the_panel_shows_causes_and_buttons(puppet: bpy.types.Object) -> None:
     assert any(text.endswith(" s of speech") for text in texts)
 
 
+def test_speech_before_any_scene_begins_has_no_fix(puppet: bpy.types.Object, settings: Any) -> None:
+    settings.start_frame = -200
+    generate("ACTION")
+    (found,) = [each for each in verify.diagnose(bpy.context.scene, puppet).causes if each.id == "scene_range"]
+    assert not found.fix and found.sentence.endswith("generate it with a later start.")
+
+
 # ---- the report ----------------------------------------------------------------------------------------------------
 
 
@@ -510,6 +517,8 @@ def test_report_tells_versions_and_no_folders(puppet: bpy.types.Object, tmp_path
         ("C:\\Users\\Ann Smith\\a.wav is bad", "…/a.wav is bad"),
         ("\\\\server\\share\\a.wav", "…/a.wav"),
         ("//audio/x.wav", "…/x.wav"),
+        ("at “/Users/ann/Ann's Film/Ann's line.wav”; choose", "at “…/Ann's line.wav”; choose"),
+        ("'/home/ann/a.wav' and '/home/ann/b.wav'", "'…/a.wav' and '…/b.wav'"),
         ("and/or 3 / 4, 1/2", "and/or 3 / 4, 1/2"),
     ],
 )

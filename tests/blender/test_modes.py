@@ -39,6 +39,7 @@ from wav2sem_lipsync.operators import (
     vertex_cache,
 )
 from wav2sem_lipsync.operators.lipsync_task import Options
+from wav2sem_lipsync.operators.properties import job_state
 
 EXACT = 2e-5  # metres: what rounding leaves
 
@@ -193,6 +194,7 @@ def test_hand_edits_stay_with_the_keys_that_they_are_on(settings: Any) -> None:
     edited = edit_by_hand(head)
     generate("EXACT")
     assert not any("jawOpen" in curve.data_path for curve in curves_of(head))
+    assert f"What you edited by hand stays in “{edited.name}”" in job_state(bpy.context).details
     assert edited.use_fake_user
     kept = edited.layers[0].strips[0].channelbag(edited.slots[0]).fcurves
     assert next(c for c in kept if "jawOpen" in c.data_path).keyframe_points[20].co.y == pytest.approx(0.9)

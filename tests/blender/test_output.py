@@ -334,6 +334,10 @@ def test_the_operator_writes_the_chosen_head(head: bpy.types.Object, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["anna.v2.glb"]
     with pytest.raises(RuntimeError, match="folder that exists"):
         bpy.ops.wav2sem.export_head(filepath=str(tmp_path / "none" / "anna.glb"))
+    for nameless in ("", f"{tmp_path}/"):
+        with pytest.raises(RuntimeError, match="no name; type one"):
+            bpy.ops.wav2sem.export_head(filepath=nameless)
+    assert not tmp_path.with_suffix(".glb").exists()
     bpy.context.view_layer.objects.active = None
     assert not bpy.ops.wav2sem.export_head.poll()
     entries = [draw.__module__ for draw in bpy.types.TOPBAR_MT_file_export._dyn_ui_initialize()]

@@ -322,6 +322,14 @@ def test_what_cannot_be_followed_is_said_and_nothing_changes(settings: Any, spee
     assert reason() == "The strip “line” is gone from the sequencer; bring it back or generate again."
 
 
+def test_a_strip_of_another_scene_is_told(settings: Any, speech_file: Path) -> None:
+    head, other = generate_from_strips(add_strip(speech_file, 30)), bpy.data.scenes.new("Close-up")
+    other.collection.objects.link(head)
+    other.view_layers[0].objects.active = head
+    with bpy.context.temp_override(scene=other, view_layer=other.view_layers[0]):
+        assert reason() == "The strip “line” is in the sequencer of the scene “Scene”; re-time there."
+
+
 def test_a_shortened_strip_shortens_the_motion_and_can_be_drawn_out_again(
     settings: Any, speech_file: Path, toy_folder: Path
 ) -> None:

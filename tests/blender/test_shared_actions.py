@@ -122,6 +122,35 @@ def test_a_head_that_was_given_anothers_action_without_a_slot_leaves_the_other(u
     np.testing.assert_allclose(jaw(two)[29:60], before[:31], atol=1e-6)
 
 
+@pytest.mark.parametrize("destination", ["ACTION", "NLA", "SLOT"])
+def test_heads_whose_actions_blender_merged_move_each_by_itself(destination: str, settings: Any) -> None:
+    """Merge Animation moves the slots of one head into the action of the other, whose lip sync alone is known then."""
+    one, two = arkit_puppet(NAMES, "One"), arkit_puppet(NAMES, "Two")
+    for head, start in ((one, 1), (two, 20)):
+        settings.target, settings.start_frame = head, start
+        generate()
+        head.keyframe_insert("location", frame=1)  # which Blender does in the action of the shape keys
+    settings.target = None
+    said, before = jaw(two), jaw(one)
+    select(two, one)
+    assert bpy.ops.anim.merge_animation() == {"FINISHED"}
+    assert one.data.shape_keys.animation_data.action == two.data.shape_keys.animation_data.action
+    select(two)
+    assert refine.disabled_reason(two) == "“Two” has no lip sync yet; generate one first."
+    assert not bpy.ops.wav2sem.drop_edits.poll()
+    settings.destination, settings.start_frame = destination, 40
+    if destination == "SLOT":
+        with pytest.raises(RuntimeError, match="holds the lip sync of another head"):
+            generate()
+    else:
+        generate()
+        assert "Your own action plays on top" in job_state(bpy.context).details
+    np.testing.assert_array_equal(jaw(two), said)
+    face_of(one).strength = 0.5
+    np.testing.assert_allclose(jaw(one), 0.5 * before, atol=1e-4)
+    np.testing.assert_array_equal(jaw(two), said)
+
+
 @pytest.mark.parametrize("drop", [bpy.ops.wav2sem.drop_edits, bpy.ops.wav2sem.merge_edits])
 def test_what_is_done_to_the_edits_of_one_is_not_done_to_the_other(head: bpy.types.Object, drop: Any) -> None:
     edit_jaw(head)
