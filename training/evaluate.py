@@ -72,7 +72,7 @@ class Report:
         for clip in tqdm(self.clips.clips, "clips", leave=False):
             motion = self.model.run(clip.speech, style)
             found = self.clips.curves(motion)
-            others = {"linear regression": regression[clip.name]}
+            others = {"linear regression": regression[clip.name]} if regression else {}
             if self.options.rhubarb:
                 others["Rhubarb"] = baselines.rhubarb(self.options.rhubarb, self.clips, clip)
             predictors = {"package": found, **others, "envelope": self.clips.envelope(clip)}
@@ -84,7 +84,8 @@ class Report:
         self.verdicts += verdict.clip_verdicts(rows)
         self.data["clips"], self.data["window lags ms"] = rows, lags.tolist()
         worst = sorted(results, key=lambda result: result.scores["r_ap"])[:2]
-        self._write("Lips of real speakers", table(rows, ("clip", "predictor", *SCORES)), PUBLISHED,
+        lost = [f"Clips that nobody tracked: {', '.join(self.clips.untracked)}."] if self.clips.untracked else []
+        self._write("Lips of real speakers", table(rows, ("clip", "predictor", *SCORES)), *lost, PUBLISHED,
                     f"Worst: {', '.join(result.clip.name for result in worst)}.",
                     _picture("lags.png"), *(_picture(f"{result.clip.name}.png") for result in results))  # fmt: skip
 

@@ -99,7 +99,7 @@ def jitter(model: LipSyncModel, clips: EvalSet, style: str) -> list[dict[str, An
     for clip in clips.clips:
         motion = model.run(clip.speech, style)
         times, reference = clip.reference["t"], clip.reference["aperture"].astype(float) * EYES / 1000
-        inside = (times >= 0) & (times <= motion.times[-1]) & np.isfinite(reference)
+        inside = (times >= 0) & (times <= motion.times[-1])  # frames that nobody tracked stay: they are a gap in time
         times, reference = times[inside], reference[inside]
         fps = 1 / float(np.median(np.diff(times)))
         gap = np.interp(times, motion.times, lip_gap(motion)) / 1000

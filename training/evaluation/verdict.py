@@ -18,6 +18,12 @@ RECALL, PRECISION, RECALL_ABROAD = 0.70, 0.60, 0.70
 Row = dict[str, Any]
 
 
+def _median(values: Sequence[float]) -> float:
+    """Of the values that are numbers; NaN where none is, as the lag of lips that never move."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else float("nan")
+
+
 def _row(what: str, wanted: str, reached: str, holds: bool) -> Row:
     return {"what": what, "wanted": wanted, "reached": reached, "holds": "yes" if holds else "NO"}
 
@@ -30,18 +36,19 @@ def clip_verdicts(rows: Sequence[Row]) -> list[Row]:
         mean = float(np.mean([row["r_ap"] for row in own if row["group"] == group]))
         if group in R_AP:
             found.append(_row(f"mean r_ap, {group}", f"≥ {R_AP[group]:.2f}", f"{mean:.2f}", mean >= R_AP[group]))
-    lag = float(np.median([row["lag"] for row in own]))
-    found.append(_row("median lag (ms)", f"within ±{LAG:.0f}", f"{lag:.0f}", abs(lag) <= LAG))
-    size = float(np.median([row["amp"] for row in own]))
+    lag = _median([row["lag"] for row in own])
+    found.append(_row("median lag (ms)", f"within ±{LAG:.0f}", cell(lag), abs(lag) <= LAG))
+    size = _median([row["amp"] for row in own])
     holds = AMPLITUDE[0] <= size <= AMPLITUDE[1]
     found.append(_row("median amplitude", "0.8 … 1.2", f"{size:.2f}", holds))
-    events = np.array([row["n_close"] for row in own], float)
-    recall = float(np.nansum([row["rec"] * n for row, n in zip(own, events, strict=True)]) / events.sum())
-    precision = float(np.nanmean([row["prec"] for row in own]))
-    found.append(_row(
-        "closures: recall at mean precision", f"{RECALL:.2f} at {PRECISION:.2f}", f"{recall:.2f} at {precision:.2f}",
-        recall >= RECALL and precision >= PRECISION,
-    ))  # fmt: skip
+    if events := sum(row["n_close"] for row in own):
+        recall = float(np.nansum([row["rec"] * row["n_close"] for row in own])) / events
+        known = [row["prec"] for row in own if np.isfinite(row["prec"])]
+        precision = float(np.mean(known)) if known else float("nan")
+        found.append(_row(
+            "closures: recall at mean precision", f"{RECALL:.2f} at {PRECISION:.2f}",
+            f"{recall:.2f} at {cell(precision)}", recall >= RECALL and precision >= PRECISION,
+        ))  # fmt: skip
     for other in dict.fromkeys(row["predictor"] for row in rows if row["predictor"] != "package"):
         theirs = {row["clip"]: row["r_ap"] for row in rows if row["predictor"] == other}
         worse = [row["clip"] for row in own if row["r_ap"] <= theirs.get(row["clip"], -1)]
