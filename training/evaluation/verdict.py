@@ -37,7 +37,9 @@ def clip_verdicts(rows: Sequence[Row]) -> list[Row]:
         if group in R_AP:
             found.append(_row(f"mean r_ap, {group}", f"≥ {R_AP[group]:.2f}", f"{mean:.2f}", mean >= R_AP[group]))
     lag = _median([row["lag"] for row in own])
-    found.append(_row("median lag (ms)", f"within ±{LAG:.0f}", cell(lag), abs(lag) <= LAG))
+    found.append(
+        _row("median lag (ms)", f"within ±{LAG:.0f}", f"{lag:.0f}" if np.isfinite(lag) else "–", abs(lag) <= LAG)
+    )
     size = _median([row["amp"] for row in own])
     holds = AMPLITUDE[0] <= size <= AMPLITUDE[1]
     found.append(_row("median amplitude", "0.8 … 1.2", f"{size:.2f}", holds))
