@@ -135,11 +135,13 @@ def clip_speech(clip: Clip, cache: Path, real: Path) -> Speech:
     return read_speech((real if clip.source.startswith("real:") else cache) / clip.audio)
 
 
-def recall_by_language(model: LipSyncModel, cache: Path, real: Path, most: int) -> dict[str, Tally]:
+def recall_by_language(
+    model: LipSyncModel, cache: Path, real: Path, most: int, style: str | None = None
+) -> dict[str, Tally]:
     """Closures by kind of voice and language, over at most `most` held-out clips of each."""
     tallies: dict[str, Tally] = {}
     for kind, clip in held_out(cache, most):
-        gap = lip_gap(model.run(clip_speech(clip, cache, real)))
+        gap = lip_gap(model.run(clip_speech(clip, cache, real), style))
         tallies.setdefault(kind, Tally.new()).add(gap, model.package.fps, clip.phones or ())
     return dict(sorted(tallies.items()))
 

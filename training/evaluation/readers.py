@@ -37,10 +37,12 @@ def reader_clips(cache: Path, real: Path) -> list[EvalClip]:
 
     AN4, where people spell and say numbers, is none.
 
-    Raises FileNotFoundError when there is no corpus in `cache`.
+    Raises FileNotFoundError when there are none in `cache`.
     """
     need_corpus(cache)
     clips = [clip for clip in read_clips(cache) if clip.split == "test" and clip.phones and _reads(clip)]
+    if not clips:
+        raise FileNotFoundError(f"There is no aligned English test clip of a reader in {cache}.")
     found = []
     for clip, motion in zip(clips, rules_motions([clip.phones or [] for clip in clips]), strict=True):
         gap = lip_gap(motion)

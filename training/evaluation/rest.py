@@ -61,11 +61,13 @@ def recordings(folder: Path, seconds: float = 60.0, decibels: float = -20.0) -> 
         raise FileNotFoundError(f"There is no recording in {folder}.")
 
 
-def rest_figures(model: LipSyncModel, sounds: Iterable[tuple[str, np.ndarray]]) -> list[dict[str, Any]]:
+def rest_figures(
+    model: LipSyncModel, sounds: Iterable[tuple[str, np.ndarray]], style: str | None = None
+) -> list[dict[str, Any]]:
     """Mean and largest opening above the neutral face (mm) and mean and largest speed of the opening (mm/s)."""
     rows = []
     for name, sound in sounds:
-        motion = model.run(Speech(np.clip(sound, -1, 1)))
+        motion = model.run(Speech(np.clip(sound, -1, 1)), style)
         opening = motion.weights @ opening_slope(motion)
         speed = np.abs(np.diff(opening)) * motion.fps
         rows.append({
