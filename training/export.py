@@ -34,7 +34,7 @@ from .encoder import Wav2Sem
 from .features import STEP
 from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
-from .packing import load_corpus
+from .packing import open_corpus
 from .train import REAL_SPEECH, grown, load_network
 from .wav2sem import load_wav2sem, sentence_vectors
 
@@ -277,7 +277,7 @@ def main() -> None:
     wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None
     calibration = Calibration(gain=options.gain)
     if options.calibrate:
-        corpus = load_corpus(options.calibrate, options.real)
+        corpus = open_corpus(parser, options.calibrate, options.real)
         vectors = sentence_vectors(options.wav2sem, corpus, options.calibrate) if options.wav2sem else None
         try:
             calibration = calibrate(network, corpus, vectors)
