@@ -37,7 +37,7 @@ from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
 from .losses import PRESSED
 from .metrics import seed_bootstrap
 from .model import FaceFormer
-from .packing import Corpus, load_corpus
+from .packing import Corpus, open_corpus
 from .train import CACHE, REAL_SPEECH, build, load_network, predict, train
 from .wav2sem import embed_texts, load_wav2sem, plain_text, sentence_vectors, sentence_whitening, usable_clips
 
@@ -51,6 +51,8 @@ JUDGED = {
 }
 """Row of the table: (which training, which vector when it is judged)."""
 FIGURES = ("lip_mm", "aperture_r", "shut_mm")
+SETTINGS = ("initial", "wav2sem", "whole", "heard", "steps", "rate", "batch", "crop", "clips")
+"""Options that all runs of one table must share."""
 
 
 @torch.no_grad()
@@ -216,6 +218,25 @@ def hear(corpus: Corpus, options: argparse.Namespace) -> Heard:
     return Heard.of(load_network(options.initial)[0], corpus, clips)
 
 
+def need_same(options: argparse.Namespace, corpus: str) -> None:
+    """Note in the folder what its runs are made with; `corpus` is the corpus' key.
+
+    Raises ValueError when it holds runs that were made otherwise: one table must not mix them.
+    """
+    path, own = options.folder / "settings.json", {name: str(getattr(options, name)) for name in SETTINGS}
+    own["cache"] = corpus
+    if path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if differing := [f"--{name}" for name in own if stored.get(name) != own[name]]:
+            raise ValueError(
+                f"“{options.folder}” holds runs with another {' and '.join(differing)} (corpus: --cache); "
+                "give the same again, or another --folder."
+            )
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(own, indent=1), encoding="utf-8")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -239,8 +260,12 @@ def main() -> None:
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    corpus = load_corpus(options.cache, options.real, options.threads)
-    judge = make_judge(corpus, options)
+    corpus = open_corpus(parser, options.cache, options.real, options.threads)
+    try:
+        need_same(options, corpus.key)
+        judge = make_judge(corpus, options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     heard = None if options.whole else hear(corpus, options)
     for seed in options.seeds:
         for variant in TRAINED:
