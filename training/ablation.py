@@ -197,13 +197,14 @@ def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
     held_out = np.array([i for i in held_out if clips[i].real and clips[i].faces is not None and not clips[i].watched])
     held_out = np.random.default_rng(11).permutation(held_out)[: options.clips]
     eval_set, branch = EvalSet.load(options.eval, options.flame), load_wav2sem(options.wav2sem)
+    whitening = sentence_whitening(options.wav2sem)
     with torch.no_grad():
         heard = [branch(torch.from_numpy(clip.speech.samples)[None])[0].numpy() for clip in eval_set.clips]
     own = sentence_vectors(options.wav2sem, corpus, options.cache)
     texts = np.zeros_like(own, dtype=np.float32)  # the mean of all texts, where there is none
     written = np.concatenate([usable_clips(corpus, split) for split in ("train", "dev", "test")])
     raw = embed_texts([plain_text(corpus.clips[i].about["text"]) for i in written], options.cache)
-    texts[written] = sentence_whitening(options.wav2sem)(raw)
+    texts[written] = whitening(raw)
     return Judge(corpus, held_out, Vectors(own, texts, np.stack(heard)), eval_set)
 
 
@@ -241,9 +242,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--initial", type=checkpoints.argument, required=True, help="checkpoint that all variants start from"
+        "--initial", type=checkpoints.lips, required=True, help="checkpoint that all variants start from"
     )
-    parser.add_argument("--wav2sem", type=checkpoints.argument, required=True)
+    parser.add_argument("--wav2sem", type=checkpoints.branch, required=True)
     parser.add_argument("--folder", type=Path, default=Path("training/runs/ablation"))
     parser.add_argument("--whole", action="store_true", help="train the speech encoder too, with all augmentation")
     parser.add_argument("--heard", type=int, default=1500, help="training clips at most, without --whole")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference import FaceMotion, LipSyncError, LipSyncModel, Speech, read_speech
 
 from .corpus.clips import Clip, corpus_folder, read_clips, watched
 from .geometry import INNER_PAIRS, NEUTRAL_GAP
@@ -154,8 +154,14 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=REAL_SPEECH)
     parser.add_argument("--clips", type=int, default=60, help="at most, of each language and kind of voice")
     options = parser.parse_args()
-    model = LipSyncModel.load(options.package)
-    for kind, tally in recall_by_language(model, options.cache, options.real, options.clips).items():
+    try:
+        model = LipSyncModel.load(options.package)
+        if model.package.topology != "flame-5023":
+            parser.error(f"lips are measured on FLAME heads; “{model.package.name}” moves another")
+        tallies = recall_by_language(model, options.cache, options.real, options.clips)
+    except LipSyncError as error:
+        parser.error(str(error))
+    for kind, tally in tallies.items():
         row = tally.row()
         print(f"{kind:14s} {row.pop('events'):5d} events  " + "  ".join(f"{k} {v:.2f}" for k, v in row.items()))
 

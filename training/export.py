@@ -247,16 +247,14 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.argument)
+    parser.add_argument("checkpoint", type=checkpoints.lips)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--wav2sem", type=checkpoints.argument, help="checkpoint of the branch the network was trained with"
+        "--wav2sem", type=checkpoints.branch, help="checkpoint of the branch the network was trained with"
     )
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
-    parser.add_argument(
-        "--initial", type=checkpoints.argument, help="checkpoint that training began with, to average with"
-    )
+    parser.add_argument("--initial", type=checkpoints.lips, help="checkpoint that training began with, to average with")
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument(
         "--calibrate", type=corpus_folder, metavar="CACHE", help="corpus that gain and closures are fitted to"

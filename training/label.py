@@ -138,7 +138,7 @@ def check(network: FaceFormer, model: PhoneModel, corpus: Corpus) -> dict[str, f
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.argument, help="of training.train")
+    parser.add_argument("checkpoint", type=checkpoints.lips, help="of training.train")
     parser.add_argument("labels", type=Path, help="what training.train --labels reads")
     parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")

@@ -207,8 +207,13 @@ def load_wav2sem(checkpoint: str | Path) -> Wav2Sem:
 
 
 def sentence_whitening(checkpoint: str | Path) -> Whitening:
-    """The map from text embeddings into the space of the sentence vectors."""
+    """The map from text embeddings into the space of the sentence vectors.
+
+    Raises ValueError when the checkpoint has none, as training.restore makes it.
+    """
     state = checkpoints.load(checkpoint)
+    if not {"mean", "components"} <= state.keys():
+        raise ValueError(f"“{checkpoint}” was restored from a package and knows no texts; train one: training.wav2sem.")
     return Whitening(state["mean"].numpy(), state["components"].numpy())
 
 

@@ -102,7 +102,7 @@ def test_a_corpus_without_aligned_people_can_be_labelled(tmp_path: Path, monkeyp
     monkeypatch.setattr(label, "load_network", lambda path: (None, None))
     monkeypatch.setattr(label, "hear", lambda network, heard: says(np.tile(SPOKEN, 2)))
     checkpoint, labels = tmp_path / "last.pt", tmp_path / "new" / "labels.jsonl"
-    torch.save({"config": Config().to_dict()}, checkpoint)
+    torch.save({"config": Config().to_dict(), "names": [], "average": {}}, checkpoint)
     (tmp_path / "clips.jsonl").touch()
     monkeypatch.setattr(sys, "argv", ["label", str(checkpoint), str(labels), "--cache", str(tmp_path)])
     label.main()
@@ -112,7 +112,7 @@ def test_a_corpus_without_aligned_people_can_be_labelled(tmp_path: Path, monkeyp
 
 def test_labels_that_have_no_place_are_told_before_the_work(tmp_path: Path, monkeypatch, capsys) -> None:
     checkpoint = tmp_path / "last.pt"
-    torch.save({"config": Config().to_dict()}, checkpoint)
+    torch.save({"config": Config().to_dict(), "names": [], "average": {}}, checkpoint)
     (tmp_path / "clips.jsonl").touch()
     argv = ["label", str(checkpoint), str(checkpoint / "labels.jsonl"), "--cache", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", argv)
