@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference.speech import SHORTEST
 
 from . import checkpoints
 from .batches import rest_pose
@@ -264,6 +265,9 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=STEP, help="samples from one log-mel frame to the next")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
     options = parser.parse_args()
+    for name, low, high in (("gain", 0.1, 10), ("share", 0, 1), ("advance", 0, 1000 * SHORTEST)):
+        if not low <= getattr(options, name) <= high:  # of speech shorter than its advance nothing would be left
+            parser.error(f"--{name} lies between {low:g} and {high:g}")
     network, names = load_network(options.checkpoint)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")

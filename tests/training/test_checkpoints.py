@@ -133,6 +133,10 @@ def test_a_restored_branch_has_no_map_from_texts_and_says_so(tmp_path: Path) -> 
     ("main", "command", "said"),
     [
         (closures.main, "nowhere --cache .", "“nowhere”"),
+        (export.main, "last.pt package --advance -20", "--advance"),
+        (export.main, "last.pt package --advance 200", "--advance"),
+        (export.main, "last.pt package --gain 0", "--gain"),
+        (export.main, "last.pt package --share nan", "--share"),
         (oracle.main, "--eval nowhere", "--eval"),
         (oracle.main, "--style loud", "'loud'"),
         (oracle.main, "--fps 0", "--fps"),
@@ -141,6 +145,7 @@ def test_a_restored_branch_has_no_map_from_texts_and_says_so(tmp_path: Path) -> 
 def test_wrong_usage_is_told_in_a_sentence(main, command, said, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips.jsonl").touch()
+    save(tmp_path / "last.pt", LIPS)
     monkeypatch.setattr(sys, "argv", ["command", *command.split()])
     with pytest.raises(SystemExit, match="2"):
         main()
