@@ -74,8 +74,7 @@ class AudioEncoder:
         """
         for graph in filter(None, (self.graph, self.wav2sem)):
             graph.cancelled = cancelled
-        samples = speech.unit_variance() if self.package.normalise == "unit-variance" else speech.samples
-        clip = (_Wav2Vec2Clip if self.package.encoder_kind == "wav2vec2" else _FramesClip)(self, samples)
+        clip = self._clip(speech)
         rate = self.package.fps * self.package.memory_per_frame
         windows = plan_windows(clip.loudness, rate, longest or self.package.encoder_longest)
         sentence = clip.sentence(windows, lambda part: tick(_MEANING * part))
@@ -88,6 +87,14 @@ class AudioEncoder:
 
         per_frame = self.package.memory_per_frame
         return Heard(crossfade(windows, parts()), clip.loudness.reshape(-1, per_frame).mean(axis=1))
+
+    def loudness(self, speech: Speech) -> np.ndarray:
+        """Mean square of the speech per memory frame, by which windows are planned."""
+        return self._clip(speech).loudness
+
+    def _clip(self, speech: Speech) -> _Wav2Vec2Clip | _FramesClip:
+        samples = speech.unit_variance() if self.package.normalise == "unit-variance" else speech.samples
+        return (_Wav2Vec2Clip if self.package.encoder_kind == "wav2vec2" else _FramesClip)(self, samples)
 
     def memory(self, inputs: dict[str, np.ndarray], count: int) -> np.ndarray:
         """What the graph makes of `inputs`: (count, width), finite numbers; raises ModelError."""

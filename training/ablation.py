@@ -37,7 +37,7 @@ from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
 from .losses import PRESSED
 from .metrics import seed_bootstrap
 from .model import FaceFormer
-from .packing import Corpus, load_corpus
+from .packing import Corpus, open_corpus
 from .train import CACHE, REAL_SPEECH, build, load_network, predict, train
 from .wav2sem import embed_texts, load_wav2sem, plain_text, sentence_vectors, sentence_whitening, usable_clips
 
@@ -51,6 +51,8 @@ JUDGED = {
 }
 """Row of the table: (which training, which vector when it is judged)."""
 FIGURES = ("lip_mm", "aperture_r", "shut_mm")
+SETTINGS = ("initial", "wav2sem", "whole", "heard", "steps", "rate", "batch", "crop", "clips")
+"""Options that all runs of one table must share."""
 
 
 @torch.no_grad()
@@ -195,13 +197,14 @@ def make_judge(corpus: Corpus, options: argparse.Namespace) -> Judge:
     held_out = np.array([i for i in held_out if clips[i].real and clips[i].faces is not None and not clips[i].watched])
     held_out = np.random.default_rng(11).permutation(held_out)[: options.clips]
     eval_set, branch = EvalSet.load(options.eval, options.flame), load_wav2sem(options.wav2sem)
+    whitening = sentence_whitening(options.wav2sem)
     with torch.no_grad():
         heard = [branch(torch.from_numpy(clip.speech.samples)[None])[0].numpy() for clip in eval_set.clips]
     own = sentence_vectors(options.wav2sem, corpus, options.cache)
     texts = np.zeros_like(own, dtype=np.float32)  # the mean of all texts, where there is none
     written = np.concatenate([usable_clips(corpus, split) for split in ("train", "dev", "test")])
     raw = embed_texts([plain_text(corpus.clips[i].about["text"]) for i in written], options.cache)
-    texts[written] = sentence_whitening(options.wav2sem)(raw)
+    texts[written] = whitening(raw)
     return Judge(corpus, held_out, Vectors(own, texts, np.stack(heard)), eval_set)
 
 
@@ -216,13 +219,32 @@ def hear(corpus: Corpus, options: argparse.Namespace) -> Heard:
     return Heard.of(load_network(options.initial)[0], corpus, clips)
 
 
+def need_same(options: argparse.Namespace, corpus: str) -> None:
+    """Note in the folder what its runs are made with; `corpus` is the corpus' key.
+
+    Raises ValueError when it holds runs that were made otherwise: one table must not mix them.
+    """
+    path, own = options.folder / "settings.json", {name: str(getattr(options, name)) for name in SETTINGS}
+    own["cache"] = corpus
+    if path.exists():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if differing := [f"--{name}" for name in own if stored.get(name) != own[name]]:
+            raise ValueError(
+                f"“{options.folder}” holds runs with another {' and '.join(differing)} (corpus: --cache); "
+                "give the same again, or another --folder."
+            )
+        return
+    options.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(own, indent=1), encoding="utf-8")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--initial", type=checkpoints.argument, required=True, help="checkpoint that all variants start from"
+        "--initial", type=checkpoints.lips, required=True, help="checkpoint that all variants start from"
     )
-    parser.add_argument("--wav2sem", type=checkpoints.argument, required=True)
+    parser.add_argument("--wav2sem", type=checkpoints.branch, required=True)
     parser.add_argument("--folder", type=Path, default=Path("training/runs/ablation"))
     parser.add_argument("--whole", action="store_true", help="train the speech encoder too, with all augmentation")
     parser.add_argument("--heard", type=int, default=1500, help="training clips at most, without --whole")
@@ -239,8 +261,12 @@ def main() -> None:
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    corpus = load_corpus(options.cache, options.real, options.threads)
-    judge = make_judge(corpus, options)
+    corpus = open_corpus(parser, options.cache, options.real, options.threads)
+    try:
+        need_same(options, corpus.key)
+        judge = make_judge(corpus, options)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     heard = None if options.whole else hear(corpus, options)
     for seed in options.seeds:
         for variant in TRAINED:

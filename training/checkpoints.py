@@ -40,6 +40,23 @@ def argument(text: str) -> Path:
     return Path(text)
 
 
+def lips(text: str) -> Path:
+    """As `argument`, of a network that moves lips: what training.train writes."""
+    path = argument(text)
+    if not {"names", "average"} <= load(path).keys():
+        raise ArgumentTypeError(f"“{text}” moves no lips; give the last.pt of a training.train")
+    return path
+
+
+def branch(text: str) -> Path:
+    """As `argument`, of a sentence vector: what training.wav2sem writes."""
+    path = argument(text)
+    state = load(path)
+    if "network" not in state or "average" in state:
+        raise ArgumentTypeError(f"“{text}” is no Wav2Sem; give the wav2sem.pt of a training.wav2sem")
+    return path
+
+
 def config_of(path: str | Path) -> Config:
     """What the network of a checkpoint was made with: arrays of another shape would be lost unseen."""
     return Config(**load(path)["config"])

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference import FaceMotion, LipSyncError, LipSyncModel, Speech, read_speech
 
 from .corpus.clips import Clip, corpus_folder, read_clips, watched
 from .geometry import INNER_PAIRS, NEUTRAL_GAP
@@ -135,11 +135,13 @@ def clip_speech(clip: Clip, cache: Path, real: Path) -> Speech:
     return read_speech((real if clip.source.startswith("real:") else cache) / clip.audio)
 
 
-def recall_by_language(model: LipSyncModel, cache: Path, real: Path, most: int) -> dict[str, Tally]:
+def recall_by_language(
+    model: LipSyncModel, cache: Path, real: Path, most: int, style: str | None = None
+) -> dict[str, Tally]:
     """Closures by kind of voice and language, over at most `most` held-out clips of each."""
     tallies: dict[str, Tally] = {}
     for kind, clip in held_out(cache, most):
-        gap = lip_gap(model.run(clip_speech(clip, cache, real)))
+        gap = lip_gap(model.run(clip_speech(clip, cache, real), style))
         tallies.setdefault(kind, Tally.new()).add(gap, model.package.fps, clip.phones or ())
     return dict(sorted(tallies.items()))
 
@@ -152,8 +154,14 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=REAL_SPEECH)
     parser.add_argument("--clips", type=int, default=60, help="at most, of each language and kind of voice")
     options = parser.parse_args()
-    model = LipSyncModel.load(options.package)
-    for kind, tally in recall_by_language(model, options.cache, options.real, options.clips).items():
+    try:
+        model = LipSyncModel.load(options.package)
+        if model.package.topology != "flame-5023":
+            parser.error(f"lips are measured on FLAME heads; “{model.package.name}” moves another")
+        tallies = recall_by_language(model, options.cache, options.real, options.clips)
+    except LipSyncError as error:
+        parser.error(str(error))
+    for kind, tally in tallies.items():
         row = tally.row()
         print(f"{kind:14s} {row.pop('events'):5d} events  " + "  ".join(f"{k} {v:.2f}" for k, v in row.items()))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cached_property
@@ -29,7 +30,7 @@ from .evaluation.readers import reader_clips, reader_rows
 from .evaluation.rest import jitter, nonspeech, recordings, rest_figures, seams, ten_minutes
 from .evaluation.robustness import other_speakers, robustness
 from .evaluation.tables import columns_of, table
-from .evaluation.vertices import HeldOut, vertex_rows
+from .evaluation.vertices import HeldOut, need_corpus, vertex_rows
 from .train import CACHE, REAL_SPEECH
 
 SCORES = ("r_ap", "r_sp", "r_w", "lag", "r_lag", "amp", "ampw", "n_close", "rec", "prec")
@@ -47,8 +48,8 @@ voices that training never heard.
 class Report:
     """A package being judged: sections add text, verdicts and data."""
 
-    def __init__(self, model: LipSyncModel, options: argparse.Namespace) -> None:
-        self.model, self.options = model, options
+    def __init__(self, model: LipSyncModel, baseline: LipSyncModel | None, options: argparse.Namespace) -> None:
+        self.model, self.baseline, self.options = model, baseline, options
         self.text: list[str] = []
         self.verdicts: list[dict[str, Any]] = []
         self.data: dict[str, Any] = {}
@@ -72,7 +73,7 @@ class Report:
         for clip in tqdm(self.clips.clips, "clips", leave=False):
             motion = self.model.run(clip.speech, style)
             found = self.clips.curves(motion)
-            others = {"linear regression": regression[clip.name]}
+            others = {"linear regression": regression[clip.name]} if regression else {}
             if self.options.rhubarb:
                 others["Rhubarb"] = baselines.rhubarb(self.options.rhubarb, self.clips, clip)
             predictors = {"package": found, **others, "envelope": self.clips.envelope(clip)}
@@ -84,7 +85,8 @@ class Report:
         self.verdicts += verdict.clip_verdicts(rows)
         self.data["clips"], self.data["window lags ms"] = rows, lags.tolist()
         worst = sorted(results, key=lambda result: result.scores["r_ap"])[:2]
-        self._write("Lips of real speakers", table(rows, ("clip", "predictor", *SCORES)), PUBLISHED,
+        lost = [f"Clips that nobody tracked: {', '.join(self.clips.untracked)}."] if self.clips.untracked else []
+        self._write("Lips of real speakers", table(rows, ("clip", "predictor", *SCORES)), *lost, PUBLISHED,
                     f"Worst: {', '.join(result.clip.name for result in worst)}.",
                     _picture("lags.png"), *(_picture(f"{result.clip.name}.png") for result in results))  # fmt: skip
 
@@ -100,7 +102,7 @@ class Report:
     def rest_section(self) -> None:
         """Nobody speaks."""
         sounds = [*nonspeech().items(), *self.recordings]
-        rows = self.data["rest"] = rest_figures(self.model, tqdm(sounds, "sounds", leave=False))
+        rows = self.data["rest"] = rest_figures(self.model, tqdm(sounds, "sounds", leave=False), self.options.style)
         self.verdicts += verdict.rest_verdicts(rows)
         self._write("Nobody speaks (mm above the neutral face, mm/s)", table(rows, columns_of(rows)))
 
@@ -120,8 +122,7 @@ class Report:
     def vertex_section(self) -> None:
         """Vertex errors against the rules on held-out speech."""
         data = HeldOut.load(self.options.cache, self.options.real, self.options.clips)
-        other = LipSyncModel.load(self.options.baseline) if self.options.baseline else None
-        rows = self.data["vertices"] = vertex_rows(self.model, other, data)
+        rows = self.data["vertices"] = vertex_rows(self.model, self.baseline, data, self.options.style)
         self._write(
             f"Vertices against the rules on {len(data.truth)} held-out sentences", table(rows, columns_of(rows))
         )
@@ -135,13 +136,17 @@ class Report:
 
     def closure_section(self) -> None:
         """Closures of held-out real and synthetic clips."""
-        tallies = recall_by_language(self.model, self.options.cache, self.options.real, 2 * self.options.clips)
+        need_corpus(self.options.cache)
+        most, style = 2 * self.options.clips, self.options.style
+        tallies = recall_by_language(self.model, self.options.cache, self.options.real, most, style)
+        if not tallies:
+            raise FileNotFoundError(f"There is no held-out clip with its phones in {self.options.cache}.")
         rows = self.data["closures"] = [{"speech": kind, **tally.row()} for kind, tally in tallies.items()]
         self._write("Closures on held-out clips", COUNTING, table(rows, columns_of(rows)))
 
     def language_section(self) -> None:
         """Closures in sentences of seven languages that were never trained on."""
-        rows = self.data["languages"] = language_rows(self.model)
+        rows = self.data["languages"] = language_rows(self.model, self.options.style)
         if not rows:
             raise FileNotFoundError("No speech engine is installed; training/corpus/setup_engines.sh does it.")
         self.verdicts += verdict.language_verdicts(rows)
@@ -149,7 +154,8 @@ class Report:
 
     def homophone_section(self) -> None:
         """Words that sound alike and look different."""
-        rows = homophone_rows(self.model, read_pairs(self.options.real.parent / "minimal_pairs.tsv", 16))
+        pairs = read_pairs(self.options.real.parent / "minimal_pairs.tsv", 16)
+        rows = homophone_rows(self.model, pairs, self.options.style)
         if not rows:
             raise FileNotFoundError(
                 "This needs a speech engine (training/corpus/setup_engines.sh) and our own encoder."
@@ -196,7 +202,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("report"))
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--style", help="speaking style or blend (default: the package's own)")
-    parser.add_argument("--baseline", type=Path, help="another package, for vertex errors with intervals")
+    parser.add_argument("--baseline", type=Path, help="another package in its own style, for vertex errors")
     parser.add_argument("--rhubarb", type=Path, help="Rhubarb Lip Sync's program, to compare with")
     parser.add_argument("--eval", type=Path, default=Path("../shared/eval"), help="folder of the development clips")
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
@@ -214,18 +220,25 @@ def main() -> None:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"no report can be written to “{options.out}” ({error.strerror}); give another folder with --out")
+    if options.rhubarb:
+        program = shutil.which(options.rhubarb)
+        if program is None:
+            parser.error(f"“{options.rhubarb}” is no program that runs; give Rhubarb's own with --rhubarb")
+        options.rhubarb = Path(program)
     try:
         model = LipSyncModel.load(options.package, threads=options.threads)
         model.style_vector(options.style)
+        baseline = LipSyncModel.load(options.baseline, threads=options.threads) if options.baseline else None
     except LipSyncError as error:
         parser.error(str(error))
-    if model.basis.shape[1] != FLAME_VERTICES:
-        parser.error(f"the clips are measured on FLAME heads; this model moves {model.basis.shape[1]} vertices")
-    report = Report(model, options)
+    for judged in filter(None, (model, baseline)):
+        if (count := judged.basis.shape[1]) != FLAME_VERTICES:
+            parser.error(f"the clips are measured on FLAME heads; “{judged.package.name}” moves {count} vertices")
+    report = Report(model, baseline, options)
     for name in tqdm(options.sections, "report"):
         try:
             SECTIONS[name](report)
-        except (FileNotFoundError, ImportError, ValueError, LipSyncError, subprocess.SubprocessError) as error:
+        except (OSError, ImportError, ValueError, LipSyncError, subprocess.SubprocessError) as error:
             report.missing(name, error)
         report.save()
     print(report.save())

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference.speech import SHORTEST
 
 from . import checkpoints
 from .batches import rest_pose
@@ -34,7 +35,7 @@ from .encoder import Wav2Sem
 from .features import STEP
 from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
-from .packing import load_corpus
+from .packing import open_corpus
 from .train import REAL_SPEECH, grown, load_network
 from .wav2sem import load_wav2sem, sentence_vectors
 
@@ -247,16 +248,14 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.argument)
+    parser.add_argument("checkpoint", type=checkpoints.lips)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
-        "--wav2sem", type=checkpoints.argument, help="checkpoint of the branch the network was trained with"
+        "--wav2sem", type=checkpoints.branch, help="checkpoint of the branch the network was trained with"
     )
     parser.add_argument("--version", default="0.1.0")
     parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
-    parser.add_argument(
-        "--initial", type=checkpoints.argument, help="checkpoint that training began with, to average with"
-    )
+    parser.add_argument("--initial", type=checkpoints.lips, help="checkpoint that training began with, to average with")
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument(
         "--calibrate", type=corpus_folder, metavar="CACHE", help="corpus that gain and closures are fitted to"
@@ -266,6 +265,9 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=STEP, help="samples from one log-mel frame to the next")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
     options = parser.parse_args()
+    for name, low, high in (("gain", 0.1, 10), ("share", 0, 1), ("advance", 0, 1000 * SHORTEST)):
+        if not low <= getattr(options, name) <= high:  # of speech shorter than its advance nothing would be left
+            parser.error(f"--{name} lies between {low:g} and {high:g}")
     network, names = load_network(options.checkpoint)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")
@@ -277,7 +279,7 @@ def main() -> None:
     wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None
     calibration = Calibration(gain=options.gain)
     if options.calibrate:
-        corpus = load_corpus(options.calibrate, options.real)
+        corpus = open_corpus(parser, options.calibrate, options.real)
         vectors = sentence_vectors(options.wav2sem, corpus, options.calibrate) if options.wav2sem else None
         try:
             calibration = calibrate(network, corpus, vectors)

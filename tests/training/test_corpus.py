@@ -231,6 +231,15 @@ def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert "manifest.csv" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("line", ["0:0.3:QQ", "0:0.3", "zero:0.3:AA"])
+def test_an_alignment_that_cannot_be_read_is_told_in_a_sentence(line, tmp_path, capsys):
+    header = "path,transcript,language,speaker,licence,source,seconds,tier,aligned\n"
+    (tmp_path / "manifest.csv").write_text(header + "real/a.flac,a,en,a,x,x,0.3,A,yes\n")
+    (tmp_path / "alignments.tsv").write_text(f"real/a.flac\t{line}\n")
+    assert main(["--cache", str(tmp_path / "cache"), "--speech", str(tmp_path)]) == 1
+    assert f"“{line}” in alignments.tsv" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(
     shutil.which("flite") is None, reason="flite is not installed; see training/corpus/setup_engines.sh"
 )
@@ -248,3 +257,10 @@ def test_alignment_agrees_with_the_synthesiser():
 
     np.testing.assert_allclose(closures(aligned), closures(exact), atol=0.05)
     assert align(speech, "...") is None
+
+
+def test_a_manifest_without_a_column_is_told_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "manifest.csv").write_text("path,transcript,language,speaker,seconds\n")
+    (tmp_path / "alignments.tsv").touch()
+    assert main(["--cache", str(tmp_path / "cache"), "--speech", str(tmp_path)]) == 1
+    assert "no column tier" in capsys.readouterr().err

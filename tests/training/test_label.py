@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from training.config import FPS, NO_PHONE, PHONES  # noqa: E402
+from training import label  # noqa: E402
+from training.config import FPS, NO_PHONE, PHONES, Config  # noqa: E402
 from training.label import MOSTLY, PER_TEXT, PhoneModel, segments, unlabelled  # noqa: E402
 from training.packing import PREROLL, Clip, Corpus, frame_phones, with_labels  # noqa: E402
 from training.targets import NAMES  # noqa: E402
@@ -89,3 +92,30 @@ def test_labels_become_targets_and_doubt_teaches_nothing(tmp_path: Path) -> None
     assert new.weights is not None and new.weights.shape == (2, len(SPOKEN), len(NAMES))
     shut = new.weights[0][:, NAMES.index("mouthPressLeft")]
     assert shut[:40].max() > 0.1 and set(labelled.choose("train")) == {0, 1}
+
+
+def test_a_corpus_without_aligned_people_can_be_labelled(tmp_path: Path, monkeypatch, capsys) -> None:
+    """As synthetic speech and own recordings that nobody aligned: the aligned rest says how phones follow."""
+    made = replace(clip("made", SPOKEN, True), about=clip("made", SPOKEN, True).about | {"source": "synthetic:x"})
+    people = [clip(f"free{i}", np.tile(SPOKEN, 2), False) for i in range(3)]
+    monkeypatch.setattr(label, "open_corpus", lambda *_: Corpus([made] * 20 + people, tuple(NAMES), "key"))
+    monkeypatch.setattr(label, "load_network", lambda path: (None, None))
+    monkeypatch.setattr(label, "hear", lambda network, heard: says(np.tile(SPOKEN, 2)))
+    checkpoint, labels = tmp_path / "last.pt", tmp_path / "new" / "labels.jsonl"
+    torch.save({"config": Config().to_dict(), "names": [], "average": {}}, checkpoint)
+    (tmp_path / "clips.jsonl").touch()
+    monkeypatch.setattr(sys, "argv", ["label", str(checkpoint), str(labels), "--cache", str(tmp_path)])
+    label.main()
+    assert len(labels.read_text().splitlines()) == 3
+    assert "3 clips" in capsys.readouterr().out
+
+
+def test_labels_that_have_no_place_are_told_before_the_work(tmp_path: Path, monkeypatch, capsys) -> None:
+    checkpoint = tmp_path / "last.pt"
+    torch.save({"config": Config().to_dict(), "names": [], "average": {}}, checkpoint)
+    (tmp_path / "clips.jsonl").touch()
+    argv = ["label", str(checkpoint), str(checkpoint / "labels.jsonl"), "--cache", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit, match="2"):
+        label.main()
+    assert "labels.jsonl" in capsys.readouterr().err

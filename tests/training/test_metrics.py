@@ -108,6 +108,27 @@ def test_closure_recall_counts_bilabials_only():
     assert np.isnan(metrics.closure_recall(gap, 50.0, phones[2:]))
 
 
+def test_what_was_not_tracked_is_no_miss_and_no_lag():
+    curve = np.convolve(np.random.default_rng(3).normal(size=200), np.ones(5) / 5, "same")
+    lost = curve.copy()
+    lost[40:60] = np.nan
+    assert metrics.sync_offset(np.roll(curve, 3), lost, 30.0) == pytest.approx(0.1)
+    assert np.isnan(metrics.sync_offset(curve, np.full(200, np.nan), 30.0))
+    gap = np.full(100, np.nan)
+    gap[20:30] = 0.0
+    assert metrics.closure_recall(gap, 50.0, [(0.45, 0.55, "B"), (1.2, 1.3, "M")]) == 1.0
+
+
+def test_frames_without_landmarks_do_not_count():
+    points = np.random.default_rng(4).normal(size=(6, 20, 2))
+    detected = points + 0.1 * np.random.default_rng(5).normal(size=points.shape)
+    expected = metrics.landmark_error(points[1:], detected[1:])
+    detected[0] = np.nan
+    np.testing.assert_allclose(metrics.landmark_error(points, detected), expected)
+    with pytest.raises(ValueError, match="no frame"):
+        metrics.landmark_error(points, np.full_like(points, np.nan))
+
+
 @given(st.floats(0.2, 5), st.floats(-3, 3), st.floats(-50, 50), st.integers(0, 99))
 def test_landmarks_under_a_similarity_have_no_error(scale, angle, shift, seed):
     points = np.random.default_rng(seed).normal(size=(6, 20, 2))

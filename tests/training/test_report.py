@@ -20,6 +20,7 @@ from training import evaluate
 from training.config import FPS
 from training.corpus.clips import Clip
 from training.evaluation import verdict
+from training.evaluation.homophones import homophone_rows
 from training.evaluation.readers import reader_clips, reader_rows
 from training.evaluation.tables import cell, columns_of, table
 from training.evaluation.vertices import HeldOut, vertex_rows
@@ -164,3 +165,75 @@ def test_a_report_of_one_section(toy_folder: Path, shared: Path, tmp_path: Path,
     assert "Left out: vertices" in text and "python -m training.corpus" in text
     clips = {row["clip"] for row in data["clips"]}
     assert all((tmp_path / f"{name}.png").stat().st_size > 10_000 for name in (*clips, "lags"))
+
+
+def report_of(toy_folder: Path, place: Path, monkeypatch, *argv: str) -> str:
+    """The text of a report without development clips."""
+    corpus = ["--eval", str(place), "--flame", str(place / "none.npz"), "--cache", str(place), "--real", str(place)]
+    monkeypatch.setattr(sys, "argv", ["evaluate", str(toy_folder), "--out", str(place / "report"), *corpus, *argv])
+    evaluate.main()
+    return (place / "report" / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", ["nothing", "folder", "text"])
+def test_what_is_no_rhubarb_is_wrong_usage(kind, toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    program = tmp_path / "rhubarb"
+    if kind == "folder":
+        program.mkdir()
+    elif kind == "text":
+        program.write_text("no program")
+    with pytest.raises(SystemExit, match="2"):
+        report_of(toy_folder, tmp_path, monkeypatch, "--rhubarb", str(program), "--sections", "clips")
+    assert "no program that runs" in capsys.readouterr().err
+
+
+def test_a_program_that_cannot_start_leaves_its_section_out(toy_folder: Path, tmp_path: Path, monkeypatch) -> None:
+    def unable(report: evaluate.Report) -> None:
+        raise PermissionError(13, "Permission denied", "rhubarb")
+
+    monkeypatch.setitem(evaluate.SECTIONS, "clips", unable)
+    assert "Left out: clips" in report_of(toy_folder, tmp_path, monkeypatch, "--sections", "clips")
+
+
+def test_a_baseline_is_looked_at_before_the_work(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        report_of(toy_folder, tmp_path, monkeypatch, "--baseline", str(tmp_path / "none"), "--sections", "rest")
+    assert "none" in capsys.readouterr().err and not (tmp_path / "report" / "report.md").exists()
+
+
+@pytest.mark.parametrize("section", ["vertices", "readers", "closures"])
+def test_a_corpus_without_what_a_section_needs_is_told_so(section, toy_folder, tmp_path, monkeypatch) -> None:
+    """As one of own recordings: who reads for the test is known of the project's own corpus alone."""
+    about = {"speaker": "a", "language": "en", "text": "", "source": "real:x", "tier": "A", "seconds": 1.2}
+    (tmp_path / "clips.jsonl").write_text(Clip(id="a", audio="a", split="train", phones=PHONES, **about).line() + "\n")
+    monkeypatch.setattr(evaluate, "other_speakers", lambda folder: [])
+    text = report_of(toy_folder, tmp_path, monkeypatch, "--sections", section)
+    assert f"Left out: {section}" in text and f"in {tmp_path}" in text
+
+
+def test_sections_move_the_lips_in_the_style_that_the_report_names(toy_folder, tmp_path, monkeypatch) -> None:
+    """All of them that can: the toy moves otherwise when it speaks broadly."""
+    about = {"speaker": "a", "language": "en", "text": "", "source": "real:x", "tier": "A", "seconds": 1.2}
+    (tmp_path / "clips.jsonl").write_text(
+        Clip(id="a", audio="a.wav", split="test", phones=PHONES, **about).line() + "\n"
+    )
+    write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.05, int(1.2 * RATE)), RATE)
+    monkeypatch.setattr(evaluate, "nonspeech", lambda: {"silence": np.zeros(RATE, np.float32)})
+    heard = []
+    run = LipSyncModel.run
+    monkeypatch.setattr(
+        LipSyncModel, "run", lambda self, speech, style=None: heard.append(style) or run(self, speech, style)
+    )
+    spoken = (np.zeros(RATE, np.float32), PHONES)
+    monkeypatch.setattr("training.evaluation.languages.speak", lambda voice: [spoken])
+    sections = ["rest", "vertices", "closures", "languages"]
+    text = report_of(toy_folder, tmp_path, monkeypatch, "--style", "broad", "--sections", *sections)
+    assert "Left out" not in text and "Style broad." in text
+    assert len(heard) > 4 and set(heard) == {"broad"}
+
+
+def test_a_package_without_a_memory_of_its_own_is_not_made_to_wait_for_voices(toy_folder, monkeypatch) -> None:
+    model = LipSyncModel.load(toy_folder)
+    imported = replace(model, package=replace(model.package, encoder_kind="wav2vec2"))
+    monkeypatch.setattr("training.evaluation.homophones.speak_pairs", lambda pairs: pytest.fail("spoken for nothing"))
+    assert homophone_rows(imported, [("map", "nap")]) == []

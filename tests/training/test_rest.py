@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import soundfile
 pytest.importorskip("torch")
 
 from inference import LipSyncModel, Speech
-from inference.windows import OVERLAP
+from inference.windows import OVERLAP, plan_windows
 from training.evaluation.baselines import linear_regression, regression_features, ridge
 from training.evaluation.clips import EvalClip
 from training.evaluation.rest import LIPS, jerk, lip_steps, nonspeech, recordings, seam_frames, still_frames
@@ -113,3 +114,37 @@ def test_steps_are_distances(model: LipSyncModel) -> None:
     places = motion.offsets()[:, LIPS]
     expected = np.linalg.norm(np.diff(places, axis=0), axis=2).max(1) * 1000
     np.testing.assert_allclose(lip_steps(motion), expected, atol=1e-4)
+
+
+def test_seams_of_imported_packages_lie_where_their_windows_meet(tmp_path: Path) -> None:
+    """wav2vec2 hears 30.0 frames a second, which are no whole number of samples apart, and frames of its own."""
+    pytest.importorskip("transformers")
+    import torch
+    from official import STRIDES, random_official
+
+    from training.convert.__main__ import main
+
+    torch.save(random_official(3, heads=4, vertices=21).state_dict(), tmp_path / "model.pth")
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 4, "conv_stride": list(STRIDES)}))
+    argv = ["--faceformer", str(tmp_path / "model.pth"), "--audio-config", str(tmp_path / "config.json")]
+    assert main([*argv, "-o", str(tmp_path / "package"), "--dataset", "vocaset"]) == 0
+    imported = LipSyncModel.load(tmp_path / "package")
+    sound = np.random.default_rng(0).normal(0, 0.1, 240 * RATE).astype(np.float32)
+    for second in range(15, 240, 30):  # pauses, a little longer than two windows share
+        sound[second * RATE : int((second + 1.2) * RATE)] *= 0.01
+    planned = []
+
+    def plan(loudness: np.ndarray, fps: float, longest: float) -> list[tuple[int, int]]:
+        planned.append((loudness, windows := plan_windows(loudness, fps, longest)))
+        return windows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("inference.encoder.plan_windows", plan)
+        motion = imported.run(Speech(sound))
+    shared = seam_frames(imported, Speech(sound))
+    (_, windows), *_ = planned
+    expected = np.zeros(len(motion.weights), bool)
+    for (first, _), (_, last) in zip(windows[1:], windows[:-1], strict=True):
+        expected[first:last] = True
+    assert len(windows) > 5
+    np.testing.assert_array_equal(shared, expected)

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("scipy")
 
 from inference import Speech
+from training.evaluation import verdict
 from training.evaluation.clips import EvalClip
-from training.evaluation.robustness import DRAWS, add_noise, at_speed, babble, conditions, means, telephone
+from training.evaluation.robustness import DRAWS, add_noise, at_speed, babble, conditions, kept, means, telephone
 
 RATE = 16000
 
@@ -31,6 +32,11 @@ def test_noise_lies_as_many_decibels_below() -> None:
 
 def test_noise_never_overloads() -> None:
     assert np.abs(add_noise(3 * tone(200), np.ones(RATE, np.float32), 0.0)).max() <= 1
+
+
+def test_silence_beneath_the_speech_changes_nothing() -> None:
+    """As a recording given with --nonspeech may be for as long as a clip is."""
+    np.testing.assert_array_equal(add_noise(tone(200), np.zeros(RATE, np.float32), 10.0), tone(200))
 
 
 def test_babble_holds_every_voice_alike_and_repeats_by_seed() -> None:
@@ -93,3 +99,14 @@ def test_means_weigh_clips_alike() -> None:
     rows = [{"clip": "a", "clean": 0.8, "r_ap": 0.8, **row}, {"clip": "b", "clean": 0.4, "r_ap": 0.2, **row}]
     (mean,) = means(rows)
     assert mean["clip"] == "mean" and mean["kept"] == pytest.approx(0.5 / 0.6)
+
+
+def test_lips_that_follow_nothing_keep_nothing() -> None:
+    """Lips that stand still, and lips that move against the speaker's: a share of their correlation means nothing."""
+    assert kept(0.4, 0.8) == 0.5
+    assert np.isnan(kept(0.0, 0.0)) and np.isnan(kept(-0.38, -0.2))
+    clean, worse = {"a": 0.8, "b": -0.2}, {"a": 0.79, "b": -0.38}
+    rows = [{"clip": c, "condition": "telephone", "clean": clean[c], "kept": kept(worse[c], clean[c]),
+             "r_ap": worse[c]} for c in clean]  # fmt: skip
+    (found,) = verdict.robustness_verdicts(rows + means(rows))
+    assert found["holds"] == "NO" and "worst – (b)" in found["reached"]

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     try:
         build(options.cache, options.speech, PROFILES[options.profile], options.seed)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         print(problem, file=sys.stderr)
         return 1
     return 0

@@ -24,14 +24,18 @@ TEST_SPEAKERS = frozenset(
 DEV_SPEAKERS = frozenset(f"an4_{s}" for s in ("fash", "fjmd", "mblb", "mcfl", "mmal", "mrab"))
 DEV_SHARE = 0.06  # of the recordings of every other speaker
 TRAINING_TIERS = ("A", "B")
+COLUMNS = frozenset(("path", "transcript", "language", "speaker", "seconds", "tier"))  # of the manifest, as used here
 
 
 def parse_alignment(field: str) -> list[Phone]:
     """``0.00:0.56:SIL 0.56:0.69:N`` as phones; raises ValueError on anything else."""
     phones = []
     for item in field.split():
-        start, end, name = item.split(":")
-        phones.append((float(start), float(end), from_arpabet(name)))
+        try:
+            start, end, name = item.split(":")
+            phones.append((float(start), float(end), from_arpabet(name)))
+        except ValueError as error:
+            raise ValueError(f"“{item}” in alignments.tsv is no start:end:PHONE in seconds ({error}).") from error
     return phones
 
 
@@ -52,7 +56,10 @@ def read_real(folder: Path) -> Iterator[Clip]:
     with (folder / "alignments.tsv").open(encoding="utf-8") as lines:
         aligned = dict(line.rstrip("\n").split("\t") for line in lines)
     with (folder / "manifest.csv").open(encoding="utf-8", newline="") as rows:
-        for row in csv.DictReader(rows):
+        table = csv.DictReader(rows)
+        if missing := COLUMNS - set(table.fieldnames or ()):
+            raise ValueError(f"manifest.csv in {folder} has no column {', '.join(sorted(missing))}; add it.")
+        for row in table:
             if row["tier"] not in TRAINING_TIERS:
                 continue
             path, seconds = row["path"], float(row["seconds"])

@@ -33,7 +33,7 @@ def regression_features(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
         mel = LogMel(BANDS)(sound)[0].numpy().astype(np.float64)
     offsets = np.arange(-CONTEXT, CONTEXT + 1e-9, 0.04)
     places = np.round((times[:, None] + offsets) * SAMPLE_RATE / STEP).astype(int).clip(0, len(mel) - 1)
-    return mel[places].reshape(len(times), -1)
+    return mel[places].reshape(len(times), BANDS * len(offsets))
 
 
 def ridge(features: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -44,14 +44,17 @@ def ridge(features: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def linear_regression(clips: list[EvalClip]) -> dict[str, Curves]:
-    """Lip opening of every clip by a linear regression on log-mel energies that was fitted to all the other clips."""
+    """Lip opening of every clip by a linear regression on log-mel energies that was fitted to all the other clips.
+
+    Of a single clip there is none: it has no others.
+    """
     known = {}
     for clip in clips:
         times, opening = clip.reference["t"], clip.reference["aperture"].astype(float)
         inside = (times >= 0) & (times <= clip.speech.duration) & np.isfinite(opening)
         known[clip.name] = (regression_features(clip.speech.samples, times[inside]), opening[inside])
-    found = {}
-    for clip in clips:
+    found: dict[str, Curves] = {}
+    for clip in clips if len(clips) > 1 else ():
         others = [known[name] for name in known if name != clip.name]
         features = np.concatenate([features for features, _ in others])
         mean, spread = features.mean(0), features.std(0) + 1e-6

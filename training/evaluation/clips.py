@@ -19,6 +19,7 @@ Curves = dict[str, Any]
 """t (s), aperture and width over the distance of the outer eye corners; what the scorer compares."""
 
 FLAME_VERTICES = 5023
+_TRACKED = 8  # frames: of fewer the scorer makes no correlation
 
 
 def load_scorer(folder: Path) -> ModuleType:
@@ -74,15 +75,31 @@ class EvalSet:
 
     @cached_property
     def clips(self) -> list[EvalClip]:
-        """All clips, in the manifest's order."""
-        manifest = self.scorer.load_manifest(str(self.folder))["clips"]
-        return [
-            EvalClip(
-                name, about["group"], read_speech(self.folder / "audio" / f"{name}.flac"),
-                self.scorer.load_ref(name, str(self.folder)),
+        """The clips whose lips were tracked, in the manifest's order. Raises FileNotFoundError when there is none."""
+        found = [clip for clip in self._listed if clip.name not in self.untracked]
+        if not found:
+            raise FileNotFoundError(
+                f"There is no clip whose lips were tracked in {self.folder}; give others as --eval."
             )
-            for name, about in manifest.items()
-        ]  # fmt: skip
+        return found
+
+    @cached_property
+    def untracked(self) -> list[str]:
+        """Names of the clips that judge nothing, since the opening of their lips is not known."""
+        known = {clip.name: np.isfinite(clip.reference["aperture"]).sum() for clip in self._listed}
+        return [name for name, frames in known.items() if frames < _TRACKED]
+
+    @cached_property
+    def _listed(self) -> list[EvalClip]:
+        try:
+            manifest = self.scorer.load_manifest(str(self.folder))["clips"]
+            return [
+                EvalClip(name, about["group"], read_speech(self.folder / "audio" / f"{name}.flac"),
+                         _whole(self.scorer.load_ref(name, str(self.folder))))
+                for name, about in manifest.items()
+            ]  # fmt: skip
+        except (LookupError, TypeError, ValueError, EOFError, BadZipFile) as error:
+            raise FileNotFoundError(f"The clips in {self.folder} are damaged ({error}); copy them again.") from error
 
     def curves(self, motion: FaceMotion) -> Curves:
         """Lip opening and width of `motion`, which moves FLAME_VERTICES vertices, on the head."""
@@ -94,4 +111,10 @@ class EvalSet:
 
     def envelope(self, clip: EvalClip) -> Curves:
         """The loudness of the clip taken for a lip opening: the least that any model must beat."""
-        return self.scorer.baseline_curves(clip.name, "envelope")
+        times, loudness = self.scorer.envelope(clip.speech.samples)
+        return {"t": times, "aperture": loudness, "width": -loudness, "absolute": False}
+
+
+def _whole(reference: Curves) -> Curves:
+    """Measured lips; where nobody noted when speech begins and ends, all of them are speech, as for the scorer."""
+    return {"speech": reference["t"][[0, -1]], **reference}

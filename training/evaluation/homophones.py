@@ -95,7 +95,9 @@ def speak_pairs(pairs: list[tuple[str, str]]) -> list[Spoken]:
     return found
 
 
-def representations(model: LipSyncModel, spoken: Spoken, vector: bool) -> dict[str, np.ndarray]:
+def representations(
+    model: LipSyncModel, spoken: Spoken, vector: bool, style: str | None = None
+) -> dict[str, np.ndarray]:
     """Mean from start to end of the decoder's memory (d,) and of the lip vertices' offsets in mm (3 n,).
 
     Without `vector` the sentence vector is zero.
@@ -107,7 +109,7 @@ def representations(model: LipSyncModel, spoken: Spoken, vector: bool) -> dict[s
         own = model.encoder.wav2sem.run("semantic", inputs)
         inputs["semantic"] = own if vector else np.zeros_like(own)
     memory = model.encoder.graph.run("memory", inputs)[0]
-    hidden = model.decoder.run(memory, model.style_vector())
+    hidden = model.decoder.run(memory, model.style_vector(style))
     weights = (hidden @ model.decoder.output_weight.T + model.decoder.output_bias).clip(0, 1).astype(np.float32)
     lips = model.finish(weights) @ model.basis[:, LIPS].reshape(len(model.names), -1) * 1000
     frames = slice(int(spoken.start * package.fps), max(int(np.ceil(spoken.end * package.fps)), 1))
@@ -139,15 +141,16 @@ def separation(vectors: np.ndarray, words: list[str], groups: list[str]) -> dict
     }  # fmt: skip
 
 
-def homophone_rows(model: LipSyncModel, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def homophone_rows(model: LipSyncModel, pairs: list[tuple[str, str]], style: str | None = None) -> list[dict[str, Any]]:
     """Rows: features and lips, with the own vector and without any (only packages with Wav2Sem)."""
-    spoken = speak_pairs(pairs)
-    if not spoken or model.package.encoder_kind != "frames":
+    ours = model.package.encoder_kind == "frames" and model.package.output_kind == "blendshapes"
+    spoken = speak_pairs(pairs) if ours else []
+    if not spoken:
         return []
     words, groups = [s.word for s in spoken], [s.group for s in spoken]
     rows = []
     for vector in (True, False) if model.encoder.wav2sem is not None else (False,):
-        found = [representations(model, each, vector) for each in spoken]
+        found = [representations(model, each, vector, style) for each in spoken]
         for space in ("features", "lips"):
             figures = separation(np.stack([f[space] for f in found]), words, groups)
             rows.append({"space": space, "vector": "own" if vector else "none", "words": len(spoken), **figures})

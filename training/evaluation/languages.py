@@ -64,7 +64,7 @@ def speak(voice: Voice) -> Iterator[tuple[np.ndarray, list[Phone]]]:
             return
 
 
-def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
+def language_rows(model: LipSyncModel, style: str | None = None) -> list[dict[str, object]]:
     """Rows of voices, and of each language: "all", and "new", those that training never heard.
 
     Events, shares closed, the same of the control consonants, and for languages of the rules.
@@ -75,7 +75,7 @@ def language_rows(model: LipSyncModel) -> list[dict[str, object]]:
         for voice in (v for v in VOICES if v.language == language):
             own, heard = Tally.new(), (voice.engine, voice.name) in HEARD
             for samples, phones in speak(voice):
-                gap = lip_gap(model.run(Speech(samples)))
+                gap = lip_gap(model.run(Speech(samples), style))
                 for tally in (own, whole) if heard else (own, whole, new):
                     tally.add(gap, model.package.fps, phones)
                 rules.add(lip_gap(*rules_motions([phones])), FPS, phones)

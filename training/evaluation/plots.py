@@ -104,15 +104,15 @@ def _draw_closures(axis: Axes, clips: EvalSet, result: Result) -> None:
 
 
 def window_lags(result: Result) -> np.ndarray:
-    """Lag (ms, positive when the package is late) of every WINDOW of speech in which both lips move."""
+    """Lag (ms, positive when the package is late) of every WINDOW of speech that was tracked and in which both move."""
     reference, found = result.clip.reference, result.found
     first, last = reference["speech"]
     times = np.arange(max(first - 0.2, 0), last + 0.2, 1 / RATE)
-    truth, drawn = (np.interp(times, c["t"], np.nan_to_num(c["aperture"])) for c in (reference, found))
+    truth, drawn = (np.interp(times, c["t"], c["aperture"]) for c in (reference, found))
     size, lags = int(WINDOW * RATE), []
     for start in range(0, max(1, len(times) - size + 1), int(HOP * RATE)):
         a, b = drawn[start : start + size], truth[start : start + size]
-        if len(a) > 41 and min(np.ptp(a), np.ptp(b)) > 0.02:
+        if len(a) > 41 and np.isfinite(b).all() and min(np.ptp(a), np.ptp(b)) > 0.02:
             lags.append(1000 * sync_offset(a, b, RATE, reach=20))
     return np.array(lags)
 

@@ -22,7 +22,7 @@ from ..corpus.clips import Clip, read_clips
 from ..geometry import NEUTRAL_GAP
 from ..losses import PRESSED
 from .clips import EvalClip
-from .robustness import conditions
+from .robustness import conditions, kept
 from .vertices import need_corpus, rules_motions
 
 WORSE = 60  # clips that are also heard in noise, by telephone and at other speeds
@@ -37,10 +37,12 @@ def reader_clips(cache: Path, real: Path) -> list[EvalClip]:
 
     AN4, where people spell and say numbers, is none.
 
-    Raises FileNotFoundError when there is no corpus in `cache`.
+    Raises FileNotFoundError when there are none in `cache`.
     """
     need_corpus(cache)
     clips = [clip for clip in read_clips(cache) if clip.split == "test" and clip.phones and _reads(clip)]
+    if not clips:
+        raise FileNotFoundError(f"There is no aligned English test clip of a reader in {cache}.")
     found = []
     for clip, motion in zip(clips, rules_motions([clip.phones or [] for clip in clips]), strict=True):
         gap = lip_gap(motion)
@@ -67,7 +69,7 @@ def reader_rows(
                 gaps.setdefault(condition, []).append(_gaps(model, Speech(samples), reference, style))
     rows = [{"heard": condition, "clips": len(clips[:WORSE]), **_figures(found)} for condition, found in gaps.items()]
     rows[0]["clips"], clean = len(clips), rows[1]["opening r"]
-    return rows[:1] + [row | {"kept": row["opening r"] / clean} for row in rows[1:]]
+    return rows[:1] + [row | {"kept": kept(row["opening r"], clean)} for row in rows[1:]]
 
 
 def _reads(clip: Clip) -> bool:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inference import AudioError, FaceMotion, LipSyncModel, Speech, read_speech
-from inference.windows import OVERLAP, frame_loudness, plan_windows
+from inference.windows import plan_windows
 
 from .. import augment
 from ..closures import lip_gap, opening_slope
@@ -61,11 +62,13 @@ def recordings(folder: Path, seconds: float = 60.0, decibels: float = -20.0) -> 
         raise FileNotFoundError(f"There is no recording in {folder}.")
 
 
-def rest_figures(model: LipSyncModel, sounds: Iterable[tuple[str, np.ndarray]]) -> list[dict[str, Any]]:
+def rest_figures(
+    model: LipSyncModel, sounds: Iterable[tuple[str, np.ndarray]], style: str | None = None
+) -> list[dict[str, Any]]:
     """Mean and largest opening above the neutral face (mm) and mean and largest speed of the opening (mm/s)."""
     rows = []
     for name, sound in sounds:
-        motion = model.run(Speech(np.clip(sound, -1, 1)))
+        motion = model.run(Speech(np.clip(sound, -1, 1)), style)
         opening = motion.weights @ opening_slope(motion)
         speed = np.abs(np.diff(opening)) * motion.fps
         rows.append({
@@ -99,7 +102,7 @@ def jitter(model: LipSyncModel, clips: EvalSet, style: str) -> list[dict[str, An
     for clip in clips.clips:
         motion = model.run(clip.speech, style)
         times, reference = clip.reference["t"], clip.reference["aperture"].astype(float) * EYES / 1000
-        inside = (times >= 0) & (times <= motion.times[-1]) & np.isfinite(reference)
+        inside = (times >= 0) & (times <= motion.times[-1])  # frames that nobody tracked stay: they are a gap in time
         times, reference = times[inside], reference[inside]
         fps = 1 / float(np.median(np.diff(times)))
         gap = np.interp(times, motion.times, lip_gap(motion)) / 1000
@@ -135,14 +138,19 @@ def ten_minutes(folder: Path, seconds: float = 600.0) -> Speech:
 
 def seam_frames(model: LipSyncModel, speech: Speech) -> np.ndarray:
     """Which frames (T,) two windows of the encoder, or two stretches of the decoder, share."""
-    package = model.package
-    hop = round(SAMPLE_RATE / package.fps)
-    loudness = frame_loudness(np.pad(speech.samples, (0, -len(speech.samples) % hop)), hop)
+    package, heard = model.package, model.encoder.loudness(speech)
+    loudness, per_frame = frame_loudness(model, speech), package.memory_per_frame
     shared = np.zeros(len(loudness), bool)
-    for longest in (package.encoder_longest, package.decoder_longest):
-        for first, _ in plan_windows(loudness, package.fps, longest)[1:]:
-            shared[first : first + int(OVERLAP * package.fps)] = True
+    for values, each, longest in ((heard, per_frame, package.encoder_longest), (loudness, 1, package.decoder_longest)):
+        windows = plan_windows(values, package.fps * each, longest)
+        for (_, last), (first, _) in pairwise(windows):
+            shared[first // each : -(-last // each)] = True
     return shared
+
+
+def frame_loudness(model: LipSyncModel, speech: Speech) -> np.ndarray:
+    """Mean square of the speech per frame of the model's motion (T,)."""
+    return model.encoder.loudness(speech).reshape(-1, model.package.memory_per_frame).mean(axis=1)
 
 
 def seams(model: LipSyncModel, speech: Speech, style: str) -> dict[str, Any]:
@@ -152,8 +160,7 @@ def seams(model: LipSyncModel, speech: Speech, style: str) -> dict[str, Any]:
     """
     motion = model.run(speech, style)
     steps = lip_steps(motion)
-    shared = seam_frames(model, speech)[: len(steps)]
-    loudness = frame_loudness(speech.samples[: len(steps) * (hop := round(SAMPLE_RATE / motion.fps))], hop)
+    shared, loudness = seam_frames(model, speech)[: len(steps)], frame_loudness(model, speech)[: len(steps)]
     quiet = ~shared & (loudness <= np.quantile(loudness[shared], 0.95)) if shared.any() else ~shared
     found: dict[str, Any] = {"minutes": speech.duration / 60, "seams": int((np.diff(shared.astype(int)) == 1).sum())}
     for name, where in (("seam", shared), ("quiet", quiet), ("elsewhere", ~shared)):

@@ -37,6 +37,8 @@ def babble(voices: list[np.ndarray], count: int, random: np.random.Generator) ->
 
 def add_noise(speech: np.ndarray, noise: np.ndarray, decibels: float) -> np.ndarray:
     """`speech` with `noise` of the same length so many dB below it (mean powers over the whole clip)."""
+    if not noise.any():  # silence has no power to be scaled
+        return speech
     ratio = np.sqrt(np.mean(np.square(speech)) / np.mean(np.square(noise)) * 10 ** (-decibels / 10))
     mixed = speech + np.float32(ratio) * noise
     return mixed / max(1.0, float(np.abs(mixed).max()))
@@ -108,9 +110,14 @@ def robustness(
     return rows + means(rows)
 
 
+def kept(worse: float, clean: float) -> float:
+    """What part of a correlation is left; NaN where there was none, as of lips that stand still."""
+    return worse / clean if clean > 0 else float("nan")
+
+
 def _row(clip: str, condition: str, clean: dict[str, float], scores: list[dict[str, float]]) -> dict[str, Any]:
     worse = {key: float(np.mean([score[key] for score in scores])) for key in ("r_ap", "r_sp", "lag")}
-    return {"clip": clip, "condition": condition, "clean": clean["r_ap"], "kept": worse["r_ap"] / clean["r_ap"],
+    return {"clip": clip, "condition": condition, "clean": clean["r_ap"], "kept": kept(worse["r_ap"], clean["r_ap"]),
             "clean r_sp": clean["r_sp"], **worse}  # fmt: skip
 
 
@@ -120,5 +127,5 @@ def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for name in dict.fromkeys(row["condition"] for row in rows):
         own = [row for row in rows if row["condition"] == name]
         mean = {key: float(np.mean([row[key] for row in own])) for key in own[0] if key not in ("clip", "condition")}
-        summary.append({"clip": "mean", "condition": name, **mean, "kept": mean["r_ap"] / mean["clean"]})
+        summary.append({"clip": "mean", "condition": name, **mean, "kept": kept(mean["r_ap"], mean["clean"])})
     return summary

@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 
 from .robustness import KEPT
+from .tables import cell
 
 R_AP = {"voca": 0.65, "real": 0.50, "grid": 0.72}  # by group of clips: scans, videos, GRID
 LAG, AMPLITUDE = 25.0, (0.8, 1.2)  # ms either way; size of motion against the speaker's
 RECALL, PRECISION, RECALL_ABROAD = 0.70, 0.60, 0.70
 
 Row = dict[str, Any]
+
+
+def _median(values: Sequence[float]) -> float:
+    """Of the values that are numbers; NaN where none is, as the lag of lips that never move."""
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else float("nan")
 
 
 def _row(what: str, wanted: str, reached: str, holds: bool) -> Row:
@@ -29,18 +36,21 @@ def clip_verdicts(rows: Sequence[Row]) -> list[Row]:
         mean = float(np.mean([row["r_ap"] for row in own if row["group"] == group]))
         if group in R_AP:
             found.append(_row(f"mean r_ap, {group}", f"≥ {R_AP[group]:.2f}", f"{mean:.2f}", mean >= R_AP[group]))
-    lag = float(np.median([row["lag"] for row in own]))
-    found.append(_row("median lag (ms)", f"within ±{LAG:.0f}", f"{lag:.0f}", abs(lag) <= LAG))
-    size = float(np.median([row["amp"] for row in own]))
+    lag = _median([row["lag"] for row in own])
+    found.append(
+        _row("median lag (ms)", f"within ±{LAG:.0f}", f"{lag:.0f}" if np.isfinite(lag) else "–", abs(lag) <= LAG)
+    )
+    size = _median([row["amp"] for row in own])
     holds = AMPLITUDE[0] <= size <= AMPLITUDE[1]
     found.append(_row("median amplitude", "0.8 … 1.2", f"{size:.2f}", holds))
-    events = np.array([row["n_close"] for row in own], float)
-    recall = float(np.nansum([row["rec"] * n for row, n in zip(own, events, strict=True)]) / events.sum())
-    precision = float(np.nanmean([row["prec"] for row in own]))
-    found.append(_row(
-        "closures: recall at mean precision", f"{RECALL:.2f} at {PRECISION:.2f}", f"{recall:.2f} at {precision:.2f}",
-        recall >= RECALL and precision >= PRECISION,
-    ))  # fmt: skip
+    if events := sum(row["n_close"] for row in own):
+        recall = float(np.nansum([row["rec"] * row["n_close"] for row in own])) / events
+        known = [row["prec"] for row in own if np.isfinite(row["prec"])]
+        precision = float(np.mean(known)) if known else float("nan")
+        found.append(_row(
+            "closures: recall at mean precision", f"{RECALL:.2f} at {PRECISION:.2f}",
+            f"{recall:.2f} at {cell(precision)}", recall >= RECALL and precision >= PRECISION,
+        ))  # fmt: skip
     for other in dict.fromkeys(row["predictor"] for row in rows if row["predictor"] != "package"):
         theirs = {row["clip"]: row["r_ap"] for row in rows if row["predictor"] == other}
         worse = [row["clip"] for row in own if row["r_ap"] <= theirs.get(row["clip"], -1)]
@@ -50,14 +60,15 @@ def clip_verdicts(rows: Sequence[Row]) -> list[Row]:
 
 
 def robustness_verdicts(rows: Sequence[Row]) -> list[Row]:
-    """Kept share of r_ap, as the mean over clips and on the worst clip."""
+    """Kept share of r_ap, as the mean over clips and on the worst clip, which is one that keeps no share at all."""
     found = []
     for condition in dict.fromkeys(row["condition"] for row in rows):
         each = {row["clip"]: row["kept"] for row in rows if row["condition"] == condition}
         mean = each.pop("mean")
-        worst = min(each, key=lambda clip: each[clip])
-        reached = f"{mean:.2f}, worst {each[worst]:.2f} ({worst})"
-        found.append(_row(f"kept of r_ap, {condition}", f"≥ {KEPT}", reached, min(mean, each[worst]) >= KEPT))
+        worst = min(each, key=lambda clip: np.nan_to_num(each[clip], nan=-np.inf))
+        reached = f"{cell(mean)}, worst {cell(each[worst])} ({worst})"
+        holds = mean >= KEPT and each[worst] >= KEPT
+        found.append(_row(f"kept of r_ap, {condition}", f"≥ {KEPT}", reached, holds))
     return found
 
 

@@ -60,15 +60,17 @@ class HeldOut:
 
     @staticmethod
     def load(cache: Path, real: Path, most: int) -> HeldOut:
-        """At most so many English ones. Raises FileNotFoundError when there is no corpus in `cache`."""
+        """At most so many English ones. Raises FileNotFoundError when there are none in `cache`."""
         need_corpus(cache)
         clips = [clip for kind, clip in held_out(cache, most) if kind == "real en"]
+        if not clips:
+            raise FileNotFoundError(f"There is no aligned English speech of people held out in {cache}.")
         truth = rules_motions([clip.phones or [] for clip in clips])
         return HeldOut([clip_speech(clip, cache, real) for clip in clips], [clip.phones for clip in clips], truth)
 
-    def predict(self, model: LipSyncModel) -> list[FaceMotion]:
+    def predict(self, model: LipSyncModel, style: str | None = None) -> list[FaceMotion]:
         """The model's motion of every sentence, at the truth's rate."""
-        return [model.run(speech).at_rate(FPS) for speech in self.speeches]
+        return [model.run(speech, style).at_rate(FPS) for speech in self.speeches]
 
 
 def references(truth: list[FaceMotion]) -> dict[str, list[FaceMotion]]:
@@ -118,11 +120,14 @@ def _known_mean(values: list[float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def vertex_rows(model: LipSyncModel, baseline: LipSyncModel | None, data: HeldOut) -> list[dict[str, Any]]:
-    """Rows for the package, the baseline package and the references; LVE_B with the paired 95 % interval of the
-    package's difference from each.
+def vertex_rows(
+    model: LipSyncModel, baseline: LipSyncModel | None, data: HeldOut, style: str | None = None
+) -> list[dict[str, Any]]:
+    """Rows for the package, the baseline package in its own style and the references.
+
+    LVE_B with the paired 95 % interval of the package's difference from each.
     """
-    motions = {"package": data.predict(model)}
+    motions = {"package": data.predict(model, style)}
     if baseline is not None:
         motions["baseline package"] = data.predict(baseline)
     rows, own = [], np.zeros(0)
