@@ -34,7 +34,7 @@ from .corpus.clips import corpus_folder
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
 from .model import FaceFormer, Prediction, count_parameters
-from .packing import Clip, Corpus, load_corpus, with_labels
+from .packing import Clip, Corpus, open_corpus, with_labels
 from .wav2sem import sentence_vectors
 
 CACHE = Path("training/cache")
@@ -310,11 +310,11 @@ def main() -> None:
     parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
     parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
     parser.add_argument(
-        "--wav2sem", type=checkpoints.argument, help="checkpoint of training.wav2sem; without it the branch is left out"
+        "--wav2sem", type=checkpoints.branch, help="checkpoint of training.wav2sem; without it the branch is left out"
     )
     parser.add_argument("--labels", type=Path, help="labels of training.label for real speech that nobody aligned")
     parser.add_argument(
-        "--initial", type=checkpoints.argument, help="checkpoint to start from, with its layers or with more"
+        "--initial", type=checkpoints.lips, help="checkpoint to start from, with its layers or with more"
     )
     parser.add_argument("--processes", type=int, default=0, help="processes that make batches")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -350,10 +350,13 @@ def main() -> None:
     config = profile(options["profile"], **given)
     torch.set_num_threads(options["threads"])
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
-        corpus = load_corpus(options["cache"], options["real"])
+        corpus = open_corpus(parser, options["cache"], options["real"])
         semantics = sentence_vectors(options["wav2sem"], corpus, options["cache"]) if options["wav2sem"] else None
     if options["labels"]:
-        corpus = with_labels(corpus, options["labels"])
+        try:
+            corpus = with_labels(corpus, options["labels"])
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            parser.error(f"“{options['labels']}” holds no labels ({error}); make them with training.label")
     pace = {name: options[name] for name in ("processes", "every", "patience")}
     train(config, corpus, options["folder"], semantics, options["initial"], **pace)
 

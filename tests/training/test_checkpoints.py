@@ -109,6 +109,8 @@ def test_a_checkpoint_is_taken(tmp_path: Path) -> None:
         (export.main, "last.pt package --initial wav2sem.pt", "moves no lips"),
         (export.main, "last.pt package --wav2sem last.pt", "no Wav2Sem"),
         (label.main, "wav2sem.pt labels.jsonl", "moves no lips"),
+        (train.main, "--initial wav2sem.pt", "moves no lips"),
+        (train.main, "--initial last.pt --wav2sem last.pt", "no Wav2Sem"),
         (ablation.main, "--initial wav2sem.pt --wav2sem wav2sem.pt", "moves no lips"),
         (ablation.main, "--initial last.pt --wav2sem last.pt", "no Wav2Sem"),
     ],

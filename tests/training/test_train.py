@@ -69,6 +69,21 @@ def test_a_network_alone_is_nothing_to_go_on_with(tmp_path: Path, monkeypatch, c
     assert "give it as --initial" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("labels", [None, "no labels\n", "[]\n", "{}\n"])
+def test_what_holds_no_labels_is_told_in_a_sentence(
+    labels: str | None, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:  # fmt: skip
+    place = tmp_path / "labels.jsonl"
+    if labels is not None:
+        place.write_text(labels)
+    (tmp_path / "clips.jsonl").touch()
+    monkeypatch.setattr("training.train.open_corpus", lambda *_: corpus)
+    monkeypatch.setattr(sys, "argv", ["train", "--cache", str(tmp_path), "--labels", str(place)])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "holds no labels" in capsys.readouterr().err
+
+
 def test_training_stops_when_nothing_improves(corpus: Corpus, tmp_path: Path) -> None:
     train(Config(**TINY.to_dict() | {"steps": 5}), corpus, tmp_path / "first")
     still, initial = Config(**TINY.to_dict() | {"steps": 50, "rate": 0.0}), tmp_path / "first" / "last.pt"
