@@ -52,9 +52,9 @@ def plot_clip(clips: EvalSet, result: Result, path: Path) -> None:
         axes[0].specgram(clip.speech.samples, NFFT=512, Fs=SAMPLE_RATE, noverlap=384, cmap="magma", vmin=-120)
     axes[0].set_ylim(0, 8000)
     axes[0].set_ylabel("Hz")
+    closures = f"closures found {scores['rec']:.0%} of {scores['n_close']:.0f}" if scores["n_close"] else "no closures"
     axes[0].set_title(
-        f"{clip.name}: r_ap {scores['r_ap']:.2f}, lag {scores['lag']:.0f} ms, amplitude {scores['amp']:.2f}, "
-        f"closures found {scores['rec']:.0%} of {scores['n_close']:.0f}"
+        f"{clip.name}: r_ap {scores['r_ap']:.2f}, lag {scores['lag']:.0f} ms, amplitude {scores['amp']:.2f}, {closures}"
     )
     _draw_weights(axes[1], result.motion)
     _draw_opening(axes[2], result)
