@@ -4,7 +4,8 @@
 A network that minimises squared error answers a doubtful closure with half of one, and a mouth 3 mm open on a p is
 an error that everybody sees. But it also drives shapes that occur in closures alone (mouthPress), so these tell how
 sure it is. Where they pass a threshold, mouthClose does what is missing; a closure is a constraint, not a wish
-(Edwards et al., JALI, ACM Transactions on Graphics 35(4), 2016, on bilabials).
+(Edwards et al., JALI, ACM Transactions on Graphics 35(4), 2016, on bilabials). They come to it and leave it no faster
+than lips can.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 CLOSING_SHAPE = "mouthClose"
+FASTEST = 0.5  # m/s between the lips; development clips reach .27 on GRID and .53 in the address
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Closure:
         slope: np.ndarray = (basis[:, upper, 1] - basis[:, lower, 1]).mean(axis=1, dtype=np.float64)
         return slope
 
-    def firm(self, weights: np.ndarray, names: tuple[str, ...], basis: np.ndarray) -> np.ndarray:
-        """Weights (T, K) with closures that close; `basis` (K, V, 3) in metres, +Y up. Others stay as they are."""
+    def firm(self, weights: np.ndarray, names: tuple[str, ...], basis: np.ndarray, fps: float) -> np.ndarray:
+        """Weights (T, K) at `fps` Hz with closures that close; `basis` (K, V, 3) in metres, +Y up. Others stay."""
         slope = self._slope(basis)
         closing = names.index(CLOSING_SHAPE)
         if slope[closing] > -1e-3:  # of pairs that are no lips
@@ -53,6 +55,15 @@ class Closure:
         part = np.clip((sure - self.begins) / (self.certain - self.begins), 0.0, 1.0)
         part = part * part * (3.0 - 2.0 * part)
         gap = self.neutral + weights @ slope
+        wanted = reachable(gap + part * np.minimum(self.shut - gap, 0.0), FASTEST / fps)
         firmed = weights.copy()
-        firmed[:, closing] += part * np.minimum(self.shut - gap, 0.0) / slope[closing]
+        firmed[:, closing] += (wanted - gap) / slope[closing]
         return firmed.clip(0.0, 1.0)
+
+
+def reachable(gap: np.ndarray, step: float) -> np.ndarray:
+    """The widest `gap` (T,) that is nowhere wider than that and changes by `step` a frame at most."""
+    ramp = step * np.arange(len(gap))
+    after = np.minimum.accumulate(gap - ramp) + ramp
+    found: np.ndarray = np.minimum.accumulate((after + ramp)[::-1])[::-1] - ramp
+    return found

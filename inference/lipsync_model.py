@@ -135,7 +135,7 @@ class LipSyncModel:
         closure, steadiness = self.package.closure, self.package.steadiness
         if closure and steadiness:
             weights = steadiness.keep_still(weights, closure.gap(weights, self.basis), self.package.fps)
-        return closure.firm(weights, self.names, self.basis) if closure else weights
+        return closure.firm(weights, self.names, self.basis, self.package.fps) if closure else weights
 
 
 def _blendshapes(package: ModelPackage) -> tuple[tuple[str, ...], np.ndarray]:

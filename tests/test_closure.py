@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from toy_package import write_json
 
 from inference import LipSyncModel, ModelError, ModelPackage, Speech, arkit_basis
-from inference.closure import Closure
+from inference.closure import FASTEST, Closure, reachable
 
 NAMES = ("jawOpen", "mouthClose", "mouthPressLeft", "mouthPressRight")
 PAIRS = ((3531, 3504), (2786, 2938), (1669, 1849))  # inner lips, upper and lower
@@ -37,7 +37,8 @@ def gap_of(weights: np.ndarray) -> np.ndarray:
 @given(hnp.arrays(np.float32, (8, 4), elements=st.floats(0, 1, width=32)))
 def test_sure_closures_close_and_others_stay(weights: np.ndarray) -> None:
     weights = weights * np.float32([0.6, 0.5, 0.1, 0.1])
-    firmed = CLOSURE.firm(weights, NAMES, basis_of(NAMES))
+    slowly = FASTEST / 0.1  # frames so long that lips get anywhere within one
+    firmed = CLOSURE.firm(weights, NAMES, basis_of(NAMES), slowly)
     press = weights[:, 2:].mean(axis=1)
     assert (gap_of(firmed)[press >= 0.05] < 0.0002).all()
     np.testing.assert_allclose(firmed[press <= 0.02], weights[press <= 0.02], atol=1e-6)
@@ -48,10 +49,31 @@ def test_sure_closures_close_and_others_stay(weights: np.ndarray) -> None:
 def test_doubt_passes_smoothly_into_certainty() -> None:
     press = np.linspace(0, 0.08, 200, dtype=np.float32)
     weights = np.stack([np.full(200, 0.3, np.float32), np.zeros(200, np.float32), press, press], axis=1)
-    gap = gap_of(CLOSURE.firm(weights, NAMES, basis_of(NAMES)))
+    gap = gap_of(CLOSURE.firm(weights, NAMES, basis_of(NAMES), 60.0))
     assert gap[0] > 0.009
     assert abs(gap[-1] - CLOSURE.shut) < 1e-5
     assert np.abs(np.diff(gap)).max() < 0.0004
+
+
+@pytest.mark.parametrize("fps", [24.0, 62.5, 120.0])
+def test_lips_come_to_a_closure_and_leave_it_as_fast_as_lips_can(fps: float) -> None:
+    """A wide mouth that was sure of a p within one frame shut and opened by 20 mm in 16 ms."""
+    weights = np.zeros((60, 4), np.float32)
+    weights[:, 0] = 0.6
+    weights[25:35, 2:] = 0.1
+    gap = gap_of(CLOSURE.firm(weights, NAMES, basis_of(NAMES), fps))
+    assert gap[0] == gap[-1] == gap_of(weights)[0] > 0.015
+    assert np.abs(gap[25:35] - CLOSURE.shut).max() < 1e-5
+    assert np.abs(np.diff(gap)).max() <= FASTEST / fps + 1e-6
+    assert (np.diff(gap[:30]) <= 1e-6).all() and (np.diff(gap[30:]) >= -1e-6).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1, 1)), st.floats(0.01, 1))
+def test_what_lips_can_reach_is_the_widest_that_is_slow_enough(gap: np.ndarray, step: float) -> None:
+    frames = np.arange(len(gap))
+    widest = (gap + step * np.abs(frames[:, None] - frames)).min(axis=1)
+    np.testing.assert_allclose(reachable(gap, step), widest, atol=1e-9)
 
 
 @pytest.fixture
@@ -66,7 +88,7 @@ def test_a_package_may_ask_for_it(folder: Path, babble: np.ndarray) -> None:
     plain = LipSyncModel.load(folder).run(Speech(babble)).weights
     write_json(folder, closure=TABLE)
     model = LipSyncModel.load(folder)
-    expected = model.package.closure.firm(plain, model.names, model.basis)
+    expected = model.package.closure.firm(plain, model.names, model.basis, model.package.fps)
     np.testing.assert_array_equal(model.run(Speech(babble)).weights, expected)
     assert np.abs(expected - plain).max() > 0.1
 
