@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import LipSyncError
 
-LIMIT = 1 << 28  # bytes of all arrays together: four hours of 52 weights at 59 Hz in float32 take 176 MB
+LIMIT = 1 << 28  # bytes of all arrays together: four hours of 52 weights at 62.5 Hz in float32 take 187 MB
 _MOST_ARRAYS = 256
 _LONGEST_HEADER = 4096  # bytes of a .npy header; numpy's own take 128
 _KINDS = "biufU"  # bool, integers, floats and text: whatever needs no pickle and no object
