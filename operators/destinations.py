@@ -107,8 +107,8 @@ def _write_anew(
     span = _span(curves, about)
     displaced = [*_displaced(keys, span, about)]
     origin = next((bake for bake in displaced if _same_keys(bake.action, about)), None)
-    unlike = [bake.action.name for bake in displaced if keep_edits and not _same_keys(bake.action, about)
-              and animation.hand_edits(bake)]  # fmt: skip
+    unlike = (bake for bake in displaced if keep_edits and not _same_keys(bake.action, about))
+    left = next((bake.action.name for bake in unlike if animation.hand_edits(bake)), "")
     action, slot = _new_action(keys, name, origin, undo)
     # A line of another time, in an action so far, goes on playing in a strip of its own.
     another = to_nla and not users_own and before is not None and not _meet(nla_strips.spoken(earlier, before), span)
@@ -134,7 +134,7 @@ def _write_anew(
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
-    return Written(action.name, place, replaced, covered, edited=edited, left=next(iter(unlike), ""))
+    return Written(action.name, place, replaced, covered, edited=edited, left=left)
 
 
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:

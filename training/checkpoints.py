@@ -31,30 +31,35 @@ def load(path: str | Path) -> dict[str, Any]:
 
 def argument(text: str) -> Path:
     """The path of a checkpoint, for argparse: what is none is wrong usage, told in a sentence before work begins."""
+    _checked(text)
+    return Path(text)
+
+
+def _checked(text: str) -> dict[str, Any]:
+    """The checkpoint at `text`; raises ArgumentTypeError for what is none."""
     try:
-        config_of(text)
+        state = load(text)
+        Config(**state["config"])
     except OSError as error:
         raise ArgumentTypeError(f"“{text}” cannot be read ({error.strerror or error})") from error
     except (EOFError, LookupError, RuntimeError, TypeError, UnpicklingError, ValueError) as error:
         raise ArgumentTypeError(f"“{text}” is no checkpoint; give the last.pt or wav2sem.pt of a training") from error
-    return Path(text)
+    return state
 
 
 def lips(text: str) -> Path:
     """As `argument`, of a network that moves lips: what training.train writes."""
-    path = argument(text)
-    if not {"names", "average"} <= load(path).keys():
+    if not {"names", "average"} <= _checked(text).keys():
         raise ArgumentTypeError(f"“{text}” moves no lips; give the last.pt of a training.train")
-    return path
+    return Path(text)
 
 
 def branch(text: str) -> Path:
     """As `argument`, of a sentence vector: what training.wav2sem writes."""
-    path = argument(text)
-    state = load(path)
+    state = _checked(text)
     if "network" not in state or "average" in state:
         raise ArgumentTypeError(f"“{text}” is no Wav2Sem; give the wav2sem.pt of a training.wav2sem")
-    return path
+    return Path(text)
 
 
 def config_of(path: str | Path) -> Config:

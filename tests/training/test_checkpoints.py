@@ -102,6 +102,12 @@ def test_a_checkpoint_is_taken(tmp_path: Path) -> None:
     assert argument(str(tmp_path / "last.pt")) == tmp_path / "last.pt"
 
 
+def test_a_restored_branch_has_no_map_from_texts_and_says_so(tmp_path: Path) -> None:
+    save(tmp_path / "wav2sem.pt", BRANCH)
+    with pytest.raises(ValueError, match="restored"):
+        wav2sem.sentence_whitening(tmp_path / "wav2sem.pt")
+
+
 @pytest.mark.parametrize(
     ("main", "command", "said"),
     [
@@ -113,27 +119,6 @@ def test_a_checkpoint_is_taken(tmp_path: Path) -> None:
         (train.main, "--initial last.pt --wav2sem last.pt", "no Wav2Sem"),
         (ablation.main, "--initial wav2sem.pt --wav2sem wav2sem.pt", "moves no lips"),
         (ablation.main, "--initial last.pt --wav2sem last.pt", "no Wav2Sem"),
-    ],
-)
-def test_one_kind_of_checkpoint_is_not_taken_for_the_other(main, command, said, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.chdir(tmp_path)
-    save(tmp_path / "last.pt", LIPS)
-    save(tmp_path / "wav2sem.pt", BRANCH)
-    monkeypatch.setattr(sys, "argv", ["command", *command.split()])
-    with pytest.raises(SystemExit, match="2"):
-        main()
-    assert said in capsys.readouterr().err
-
-
-def test_a_restored_branch_has_no_map_from_texts_and_says_so(tmp_path: Path) -> None:
-    save(tmp_path / "wav2sem.pt", BRANCH)
-    with pytest.raises(ValueError, match="restored"):
-        wav2sem.sentence_whitening(tmp_path / "wav2sem.pt")
-
-
-@pytest.mark.parametrize(
-    ("main", "command", "said"),
-    [
         (closures.main, "nowhere --cache .", "“nowhere”"),
         (export.main, "last.pt package --advance -20", "--advance"),
         (export.main, "last.pt package --advance 200", "--advance"),
@@ -148,6 +133,7 @@ def test_wrong_usage_is_told_in_a_sentence(main, command, said, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips.jsonl").touch()
     save(tmp_path / "last.pt", LIPS)
+    save(tmp_path / "wav2sem.pt", BRANCH)
     monkeypatch.setattr(sys, "argv", ["command", *command.split()])
     with pytest.raises(SystemExit, match="2"):
         main()

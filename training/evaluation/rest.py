@@ -139,7 +139,7 @@ def ten_minutes(folder: Path, seconds: float = 600.0) -> Speech:
 def seam_frames(model: LipSyncModel, speech: Speech) -> np.ndarray:
     """Which frames (T,) two windows of the encoder, or two stretches of the decoder, share."""
     package, heard = model.package, model.encoder.loudness(speech)
-    loudness, per_frame = frame_loudness(model, speech), package.memory_per_frame
+    loudness, per_frame = motion_loudness(model, heard), package.memory_per_frame
     shared = np.zeros(len(loudness), bool)
     for values, each, longest in ((heard, per_frame, package.encoder_longest), (loudness, 1, package.decoder_longest)):
         windows = plan_windows(values, package.fps * each, longest)
@@ -148,9 +148,10 @@ def seam_frames(model: LipSyncModel, speech: Speech) -> np.ndarray:
     return shared
 
 
-def frame_loudness(model: LipSyncModel, speech: Speech) -> np.ndarray:
-    """Mean square of the speech per frame of the model's motion (T,)."""
-    return model.encoder.loudness(speech).reshape(-1, model.package.memory_per_frame).mean(axis=1)
+def motion_loudness(model: LipSyncModel, heard: np.ndarray) -> np.ndarray:
+    """Mean square of the speech per frame of the model's motion (T,), from `heard`, that per memory frame."""
+    loudness: np.ndarray = heard.reshape(-1, model.package.memory_per_frame).mean(axis=1)
+    return loudness
 
 
 def seams(model: LipSyncModel, speech: Speech, style: str) -> dict[str, Any]:
@@ -160,7 +161,8 @@ def seams(model: LipSyncModel, speech: Speech, style: str) -> dict[str, Any]:
     """
     motion = model.run(speech, style)
     steps = lip_steps(motion)
-    shared, loudness = seam_frames(model, speech)[: len(steps)], frame_loudness(model, speech)[: len(steps)]
+    shared = seam_frames(model, speech)[: len(steps)]
+    loudness = motion_loudness(model, model.encoder.loudness(speech))[: len(steps)]
     quiet = ~shared & (loudness <= np.quantile(loudness[shared], 0.95)) if shared.any() else ~shared
     found: dict[str, Any] = {"minutes": speech.duration / 60, "seams": int((np.diff(shared.astype(int)) == 1).sum())}
     for name, where in (("seam", shared), ("quiet", quiet), ("elsewhere", ~shared)):
