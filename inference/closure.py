@@ -5,7 +5,8 @@ A network that minimises squared error answers a doubtful closure with half of o
 an error that everybody sees. But it also drives shapes that occur in closures alone (mouthPress), so these tell how
 sure it is. Where they pass a threshold, mouthClose does what is missing; a closure is a constraint, not a wish
 (Edwards et al., JALI, ACM Transactions on Graphics 35(4), 2016, on bilabials). They come to it and leave it no faster
-than lips can.
+than lips can. In doubt the network also leaves lips too far apart that come near without meeting, as on w, oo and f:
+narrow gaps are made narrower, so that mouths are nearly shut as often as people's are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class Closure:
     signal: blendshapes that occur in closures alone. begins, certain: mean weight of `signal` from which on the lips
     begin to be shut, and at which they are. pairs: (upper, lower) vertices of the inner lips. neutral, shut: vertical
     gap between them on the neutral face, and in a closure (metres; a little below zero, since lips are soft).
+    narrow: share that is taken off the gaps next above the first of `between` (metres: lips at rest), less and less up
+    to the second, where nothing is.
     """
 
     signal: tuple[str, ...]
@@ -33,11 +36,20 @@ class Closure:
     pairs: tuple[tuple[int, int], ...]
     neutral: float
     shut: float
+    narrow: float = 0.0
+    between: tuple[float, float] = (0.0, 0.1)
 
     def gap(self, weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Vertical gap (T,) between the inner lips in metres, of weights (T, K) over `basis` (K, V, 3), +Y up."""
         gap: np.ndarray = self.neutral + weights @ self._slope(basis)
         return gap
+
+    def narrowed(self, gap: np.ndarray) -> np.ndarray:
+        """`gap` (T,) in metres without a part of what is between rest and wide; smooth, and narrower stays narrower."""
+        rest, wide = self.between
+        above = np.clip(gap - rest, 0.0, wide - rest)
+        less: np.ndarray = gap - self.narrow * above * (1.0 - above / (wide - rest)) ** 2
+        return less
 
     def _slope(self, basis: np.ndarray) -> np.ndarray:
         """How much every weight adds to the gap (K,)."""
@@ -55,7 +67,8 @@ class Closure:
         part = np.clip((sure - self.begins) / (self.certain - self.begins), 0.0, 1.0)
         part = part * part * (3.0 - 2.0 * part)
         gap = self.neutral + weights @ slope
-        wanted = reachable(gap + part * np.minimum(self.shut - gap, 0.0), FASTEST / fps)
+        narrow = self.narrowed(gap)
+        wanted = reachable(narrow + part * np.minimum(self.shut - narrow, 0.0), FASTEST / fps)
         firmed = weights.copy()
         firmed[:, closing] += (wanted - gap) / slope[closing]
         return firmed.clip(0.0, 1.0)

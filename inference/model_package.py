@@ -255,6 +255,7 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
 def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | None:
     """The optional table "closure" of a package that drives `names`; None when it does not fit."""
     try:
+        rest, wide = table.get("between", Closure.between)
         closure = Closure(
             signal=tuple(table["signal"]),
             begins=float(table["begins"]),
@@ -262,6 +263,8 @@ def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | Non
             pairs=tuple((upper, lower) for upper, lower in table["pairs"]),
             neutral=float(table["neutral"]),
             shut=float(table["shut"]),
+            narrow=float(table.get("narrow", Closure.narrow)),
+            between=(float(rest), float(wide)),
         )
         fits = (
             closure.signal
@@ -270,8 +273,10 @@ def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | Non
             and 0 < len(closure.pairs) <= 64
             and all(type(i) is int and 0 <= i < vertices for pair in closure.pairs for i in pair)
             and all(abs(gap) < 0.1 for gap in (closure.neutral, closure.shut))
+            and 0 <= closure.narrow < 1
+            and 0 <= closure.between[0] < closure.between[1] <= 0.1
         )
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return closure if fits else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,32 @@ def test_what_lips_can_reach_is_the_widest_that_is_slow_enough(gap: np.ndarray, 
     np.testing.assert_allclose(reachable(gap, step), widest, atol=1e-9)
 
 
+NARROWING = replace(CLOSURE, narrow=0.5, between=(0.0005, 0.016))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0, 0.99), st.floats(0, 0.02), st.floats(0.001, 0.05))
+def test_narrow_gaps_get_narrower_and_rest_and_wide_mouths_stay(narrow: float, rest: float, further: float) -> None:
+    gap = np.linspace(-0.005, 0.09, 400)
+    closure = replace(CLOSURE, narrow=narrow, between=(rest, rest + further))
+    found = closure.narrowed(gap)
+    between = (gap > rest) & (gap < rest + further)
+    np.testing.assert_array_equal(found[~between], gap[~between])
+    assert (found[between] <= gap[between]).all() and (found[between] >= rest).all()
+    assert (np.diff(found) > 0).all(), "what was narrower stays narrower"
+    assert np.abs(np.diff(found)).max() <= 4 / 3 * np.diff(gap).max() + 1e-12, "and nothing moves much faster"
+
+
+def test_lips_that_nearly_meet_come_nearer_on_the_mesh() -> None:
+    weights = np.zeros((100, 4), np.float32)
+    weights[:, 0] = np.linspace(0.05, 0.6, 100)
+    before = gap_of(weights)
+    after = gap_of(NARROWING.firm(weights, NAMES, basis_of(NAMES), 60.0))
+    np.testing.assert_allclose(after, NARROWING.narrowed(before), atol=1e-6)
+    assert before[0] - after[0] > 0.0009 and np.isclose(after[-1], before[-1], atol=1e-6)
+    np.testing.assert_allclose(gap_of(CLOSURE.firm(weights, NAMES, basis_of(NAMES), 60.0)), before, atol=1e-6)
+
+
 @pytest.fixture
 def folder(toy_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
@@ -107,6 +134,12 @@ def test_a_package_may_ask_for_it(folder: Path, babble: np.ndarray) -> None:
         {"pairs": [[1.5, 2]]},
         {"neutral": 7.0},
         {"shut": float("nan")},
+        {"narrow": 1.0},
+        {"narrow": float("nan")},
+        {"between": 3},
+        {"between": [0.001]},
+        {"between": [0.01, 0.001]},
+        {"between": [0.0, 7.0]},
     ],
 )
 def test_tables_that_do_not_fit_are_refused(folder: Path, change: dict[str, object]) -> None:
