@@ -53,7 +53,7 @@ CLOSURE = {
     "signal": ["mouthPressLeft", "mouthPressRight"],
     "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
     # Chosen on the development clips: lips are within a tenth of their range of shut as often as their speakers'.
-    "narrow": 0.5, "between": [0.0005, 0.016],
+    "narrow": 0.6, "between": [0.0005, 0.016],
 }  # fmt: skip
 
 # Chosen on the development clips: their speakers' still moments are then as still here, at .003 of the correlation.
