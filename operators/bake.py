@@ -26,6 +26,7 @@ from . import (
     shape_keys,
     sound,
     stored_result,
+    strip_curves,
     target_mesh,
     verify,
     vertex_cache,
@@ -142,7 +143,9 @@ def _animate(obj: bpy.types.Object, task: Task, result: Result, pieces: tuple[Pi
         undo,
         task.options.keep_edits,
     )
-    id_bytes.store(bpy.data.actions[written.action, None], ids.RAW, result.baked.raw)
+    action = bpy.data.actions[written.action, None]
+    id_bytes.store(action, ids.RAW, result.baked.raw)
+    strip_curves.remember(action, task.sliders.amounts["offset"])
     return written
 
 

@@ -27,6 +27,7 @@ from . import (
     shaping,
     single_user,
     stored_result,
+    strip_curves,
     vertex_cache,
 )
 from . import nod as nodding
@@ -90,6 +91,9 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
             (bake, shaping.shape(result, facts, sliders.timed(timing(bake)))) for bake, result, facts in _stored(obj)
         ]
         animation.rewrite_all(shaped, undo)
+        for bake, *_ in _stored(obj):
+            strip = bake.strip if nla_strips.is_ours(bake.action) else None
+            strip_curves.follow(strip, bake.action, timing(bake), sliders.amounts["offset"])
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         nod(obj, scene, undo)
         undo.pop_all()
