@@ -81,6 +81,7 @@ def lies_elsewhere(obj: bpy.types.Object) -> bool:
 
 def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
     """Shape every lip sync of `obj` anew as its sliders say; raises LipSyncError."""
+    face_properties.share(obj)
     if disabled_reason(obj):
         return
     with ExitStack() as undo:
@@ -95,8 +96,21 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
             strip = bake.strip if nla_strips.is_ours(bake.action) else None
             strip_curves.follow(strip, bake.action, timing(bake), sliders.amounts["offset"])
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
-        nod(obj, scene, undo)
+        nod_all(obj, scene, undo)
         undo.pop_all()
+
+
+def nod_all(
+    obj: bpy.types.Object,
+    scene: bpy.types.Scene,
+    undo: ExitStack,
+    move: Move | None = None,
+    rate: float = 1.0,
+) -> None:
+    """`nod` for `obj`, and for those of the objects with its mesh that nod."""
+    for each in face_properties.sharing(obj):
+        if each == obj or (each.is_editable and nodding.object_of(each) is not None):
+            nod(each, scene, undo, move, rate)
 
 
 def nod(

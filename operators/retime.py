@@ -144,12 +144,12 @@ def _write_all(found: list[tuple[bpy.types.Object, Shaped]], scene: bpy.types.Sc
     """Let heads follow their strips, those that share shape keys once; returns how many hand-edited keys moved, and
     how many are left out because nobody hears their words now.
     """
-    moves = [_head_moves(obj, [retiming for retiming, _ in shaped]) for obj, shaped in found]
-    by_keys = {obj.data.shape_keys: shaped for obj, shaped in reversed(found)}
+    once = list({obj.data.shape_keys: (obj, shaped) for obj, shaped in reversed(found)}.values())
+    moves = [_head_moves(obj, [retiming for retiming, _ in shaped]) for obj, shaped in once]
     with ExitStack() as undo:
-        written = [_write(keys, shaped, scene, undo) for keys, shaped in by_keys.items()]
-        for (obj, shaped), move in zip(found, moves, strict=True):
-            refine.nod(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
+        written = [_write(obj.data.shape_keys, shaped, scene, undo) for obj, shaped in once]
+        for (obj, shaped), move in zip(once, moves, strict=True):
+            refine.nod_all(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
         undo.pop_all()
     return sum(edited for edited, _ in written), sum(lost for _, lost in written)
 
