@@ -114,7 +114,7 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
 
     A frame goes with the piece that it lies in or nearest to: to where the same second of the sound is heard now.
     Pieces belong together by the id of their strip, or where there is none by their place in the raw motion; a frame
-    whose piece is gone stays. NaN where the second was cut off and another piece is heard in its place.
+    whose piece is gone stays. NaN where the second was cut off and something else is heard in its place.
     """
     moved = np.array(frames, np.float64)
     ways = np.zeros(len(moved), int)
@@ -131,7 +131,7 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
             choice = np.argmin(outside, axis=0)
             goals = np.stack([after[i].frame_at(seconds) for i in same])[choice, np.arange(len(mine))]
             cut_off = (outside.min(axis=0) > _SHORTEST) & (_outside(seconds, piece.seconds) < _SHORTEST)
-            for other in (new for i, new in enumerate(after) if i not in same and cut_off.any()):
+            for other in after if cut_off.any() else ():
                 goals[cut_off & (goals >= other.frames[0]) & (goals <= other.frames[-1])] = np.nan
             moved[mine] = goals
             ways[mine] += 1 + np.array(same)[choice]

@@ -144,6 +144,14 @@ def test_frames_follow_a_change_of_speed_and_a_cut() -> None:
     assert follow(before, halves, np.array([10.0, 30.0]))[0] == pytest.approx([10.0, 106.0])
 
 
+def test_what_was_cut_out_of_a_line_has_no_place_where_the_line_goes_on() -> None:
+    whole = piece(0, 100, 0.0, fps=25.0)
+    halves = [laid(whole, Stretch((0.0, 15.0), (0.0, 0.6))), laid(whole, Stretch((15.0, 35.0), (1.2, 2.0)))]
+    assert all(halves)
+    goals, _ = follow([whole], [half for half in halves if half], np.array([10.0, 20.0, 26.0, 40.0]))
+    assert np.isnan(goals[1:3]).all() and goals[[0, 3]] == pytest.approx([10.0, 25.0])
+
+
 def test_a_piece_is_laid_where_its_sound_is_heard() -> None:
     said = Piece(0, 120, 0.8, (0.0, 48.0), (1.0, 3.0), (1.0, 3.0))  # rows from 0.8 to 3.2 s: silence on both sides
     whole = laid(said, Stretch((100.0, 148.0), (1.0, 3.0)))
