@@ -163,7 +163,7 @@ def keyed_in_strips(obj: bpy.types.Object) -> str:
     data = obj.animation_data
     playing = data.nla_tracks if data is not None and data.use_nla else ()
     for strip in (strip for track in playing if not track.mute for strip in track.strips if not strip.mute):
-        for group, name in _animatable(obj):
+        for group, name in animatable(obj):
             path = group.path_from_id(name)
             if _curve(strip, path) is not None and animating([obj], path) is None:
                 label = group.bl_rna.properties[name].name
@@ -174,7 +174,8 @@ def keyed_in_strips(obj: bpy.types.Object) -> str:
     return ""
 
 
-def _animatable(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
+def animatable(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
+    """The sliders of `obj`: group and name of each property that may be animated."""
     face = face_of(obj)
     return [(face, name) for name in SLIDERS] + [(face.life, name) for name in life_properties.AMOUNTS]
 
