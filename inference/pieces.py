@@ -2,7 +2,8 @@
 """Pieces of motion at their places on the timeline: each where its sound is heard, the face at rest between them.
 
 What the network says is kept per piece in the sound's own time; where the sound is heard is another matter, which an
-animator changes by dragging a strip. `place` brings the two together, `follow` says where a moved piece took a frame.
+animator changes by dragging a strip. `place` brings the two together, `follow` says where a moved piece took a frame,
+`follow_spans` where it took a region.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .speech import LONGEST
 
 _FINER = 2  # least rate of the timeline over that of the network: pieces seldom begin on each other's frames
 _SHORTEST = 1e-3  # seconds of sound that are worth moving lips for
+_APART = 0.5  # frames that are worth parting a region
+_BESIDE = 1e-3  # frames off an end of words at which one asks to which side a frame belongs
 _MOST_PIECES, _MOST_NODES = 10_000, 100_000
 
 
@@ -114,7 +117,7 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
 
     A frame goes with the piece that it lies in or nearest to: to where the same second of the sound is heard now.
     Pieces belong together by the id of their strip, or where there is none by their place in the raw motion; a frame
-    whose piece is gone stays. NaN where the second was cut off and another piece is heard in its place.
+    whose piece is gone stays. NaN where the second was cut off and something else is heard in its place.
     """
     moved = np.array(frames, np.float64)
     ways = np.zeros(len(moved), int)
@@ -131,11 +134,84 @@ def follow(before: Sequence[Piece], after: Sequence[Piece], frames: np.ndarray) 
             choice = np.argmin(outside, axis=0)
             goals = np.stack([after[i].frame_at(seconds) for i in same])[choice, np.arange(len(mine))]
             cut_off = (outside.min(axis=0) > _SHORTEST) & (_outside(seconds, piece.seconds) < _SHORTEST)
-            for other in (new for i, new in enumerate(after) if i not in same and cut_off.any()):
+            for other in after if cut_off.any() else ():
                 goals[cut_off & (goals >= other.frames[0]) & (goals <= other.frames[-1])] = np.nan
             moved[mine] = goals
             ways[mine] += 1 + np.array(same)[choice]
     return moved, ways
+
+
+def follow_around(
+    before: Sequence[Piece], after: Sequence[Piece], rate: float, frames: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`follow` for `frames` (n,) that need not lie on words: outside of all pieces they stay as far from the nearest
+    one as they were, times `rate`, whatever the speed of its sound.
+    """
+    words = _on_words(before, frames)
+    goals, ways = follow(before, after, words)
+    return goals + rate * (frames - words), ways
+
+
+def follow_spans(
+    before: Sequence[Piece], after: Sequence[Piece], rate: float, spans: Iterable[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """Where `spans`, first and last frame of each, go with the words in them, as of `follow_around`.
+
+    One whose words go apart is parted, what of it has no place is left out, and it grows over no other words.
+    """
+    ends = [frame for piece in before for frame in (piece.frames[0], piece.frames[-1])]
+    for piece in before:
+        parts = [new for new in after if _belong(piece, new)]
+        ends += [float(piece.frame_at(second)) for new in parts for second in (new.seconds[0], new.seconds[-1])]
+    beside = np.unique([end + side for end in ends for side in (-_BESIDE, _BESIDE)])
+    found = []
+    for first, last in map(sorted, spans):
+        frames = np.array([first, *beside[(beside > first) & (beside < last)], last])
+        words = _on_words(before, frames)
+        goals, ways = follow(before, after, words)
+        goals = _into_silence(goals, rate * (frames - words), after)
+        apart = (np.abs(np.diff(goals) - rate * np.diff(frames)) > _APART) & (np.diff(ways) != 0)
+        parted = np.isnan(np.diff(goals)) | apart | _spoken_between(goals, ways, after)
+        runs = [run for run in np.split(goals, np.flatnonzero(parted) + 1) if np.isfinite(run).all()]
+        least = min(_APART, rate * (last - first))  # what is shorter is but an end of words
+        found += [(float(run.min()), float(run.max())) for run in runs if np.ptp(run) >= least]
+    return found
+
+
+def _on_words(pieces: Sequence[Piece], frames: np.ndarray) -> np.ndarray:
+    """The frames nearest to `frames` (n,) at which any of `pieces` is heard; the same where there are none."""
+    if not pieces or not len(frames):
+        return np.array(frames, np.float64)
+    nearest = np.argmin([_outside(frames, piece.frames) for piece in pieces], axis=0)
+    first, last = np.array([(piece.frames[0], piece.frames[-1]) for piece in pieces])[nearest].T
+    return np.asarray(frames, np.float64).clip(first, last)
+
+
+def _into_silence(words: np.ndarray, further: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
+    """`words` (n,), frames, moved `further` (n,) into the silence beside them, as far as none of `pieces` is heard."""
+    goals = words + further
+    for piece in pieces:
+        first, last = piece.frames[0], piece.frames[-1]
+        within = (first < words - _APART) & (words + _APART < last)
+        goals = np.where((further != 0) & within, words, goals)
+        goals = np.where((further < 0) & (last <= words + _APART), np.maximum(goals, np.minimum(last, words)), goals)
+        goals = np.where((further > 0) & (first >= words - _APART), np.minimum(goals, np.maximum(first, words)), goals)
+    return goals
+
+
+def _spoken_between(frames: np.ndarray, ways: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
+    """Between which of `frames` (n,), which came on `ways` of `follow`, and the next one any of `pieces` is heard
+    where they themselves are not, bool (n - 1,).
+    """
+    own = np.where(np.diff(ways) == 0, ways[:-1] % (len(pieces) + 1) - 1, -1)
+    spoken = np.zeros(len(own), bool)
+    for number, piece in enumerate(pieces):
+        first, last = piece.frames[0], piece.frames[-1]
+        spoken |= (first < frames[1:] - _APART) & (last > frames[:-1] + _APART) & (own != number)
+    for number, piece in enumerate(pieces):
+        heard = _outside(frames, piece.frames) < 2 * _BESIDE
+        spoken &= ~(heard[1:] & heard[:-1] & (own == number))
+    return spoken
 
 
 def _belong(piece: Piece, new: Piece) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..inference.hand_edits import Move
+
 
 @dataclass(frozen=True, eq=False)  # arrays have no one answer to ==
 class Animated:
@@ -49,3 +51,17 @@ class Timing:
 def times(setting: Setting, factor: float) -> Setting:
     """A setting that is so many times as large."""
     return Animated(setting.frames, factor * setting.values) if isinstance(setting, Animated) else factor * setting
+
+
+def shift(before: Setting, after: Setting) -> Move:
+    """Where frames go when what came later by `before`, scene frames, comes later by `after`: all on one way."""
+
+    def move(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        heard = frames - at_frames(before, frames)
+        ways = np.zeros(len(frames), int)
+        if not isinstance(after, Animated):
+            return heard + after, ways
+        at = np.maximum.accumulate(after.frames - after.values)  # what is heard there is shown at `after.frames`
+        return heard + np.interp(heard, at, after.frames - at), ways
+
+    return move

@@ -26,6 +26,7 @@ from . import (
     shape_keys,
     sound,
     stored_result,
+    strip_curves,
     target_mesh,
     verify,
     vertex_cache,
@@ -90,10 +91,11 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
             written = _animate(obj, task, result, pieces, undo)
             if face_properties.snapshot(obj, scene) != task.sliders:  # turned while the network ran
                 refine.refresh(obj, scene)
+            face_properties.share(obj)
         else:
             earlier = _cache_note(vertex_cache.playing(obj), "plays no more; its file stays where it is")
             written = _play_cache(obj, task, result, undo)
-        refine.nod(obj, scene, undo)
+        refine.nod_all(obj, scene, undo)
         if obj.data.shape_keys:
             shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         sound.play_in_sync(scene, last, undo)
@@ -142,7 +144,9 @@ def _animate(obj: bpy.types.Object, task: Task, result: Result, pieces: tuple[Pi
         undo,
         task.options.keep_edits,
     )
-    id_bytes.store(bpy.data.actions[written.action, None], ids.RAW, result.baked.raw)
+    action = bpy.data.actions[written.action, None]
+    id_bytes.store(action, ids.RAW, result.baked.raw)
+    strip_curves.remember(action, task.sliders.amounts["offset"])
     return written
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from . import (
     batch_jobs,
     batch_worker,
     ids,
+    left_out,
     lipsync_task,
     output,
     vertex_cache,
@@ -195,6 +196,8 @@ def _run(options: argparse.Namespace, threads: int = 0) -> dict[str, Any]:
     if task.plan is not None and place.suffix.lower() != ".blend":
         raise OutputError(f"A vertex cache is played by a .blend, which “{place.name}” is not; choose such a name.")
     report = bake.write(task, task.compute(_progress, lambda: False))
+    missing = left_out.sentence(scene, obj) if place.suffix.lower() != ".blend" else ""
+    report = replace(report, notes=(*report.notes, *filter(None, [missing])))
     for sentence in (report.sentence, *report.notes):
         tell(sentence, sys.stderr)
     try:

@@ -9,8 +9,9 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..inference import LipSyncError
-from . import ids, output
+from . import ids, left_out, output
 from .greyed import Greyed
+from .properties import job_state
 from .readiness import target_object
 
 _FORMATS = (
@@ -70,7 +71,11 @@ class LIPSYNC_OT_export_head(Greyed, bpy.types.Operator):
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"“{head.name}” was written to “{place}”.")
+        missing = left_out.sentence(context.scene, head)
+        state = job_state(context)  # the panel has room for what the status bar cuts off
+        state.level, state.details = "WARNING" if missing else "INFO", missing
+        state.message = f"“{head.name}” was written to “{place}”."
+        self.report({state.level}, f"{state.message} {missing}".rstrip())
         return {"FINISHED"}
 
     def _place(self) -> Path:

@@ -2,11 +2,13 @@
 """What a head is set to, kept on its Object: the sliders of Refine. No logic but taking a snapshot.
 
 The properties can be overridden on a linked character and animated. `on_change` is called with the object whenever
-the user, or a script, sets one.
+the user, or a script, sets one. Objects with one mesh have one lip sync, and so one set of sliders: what is set on one
+is set on all (`share`), what is keyed on one counts for all. Only a nod is each object's own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -77,30 +79,75 @@ def face_of(obj: bpy.types.Object) -> LipSyncFace:
     return getattr(obj, ids.FACE)
 
 
+def sharing(obj: bpy.types.Object) -> list[bpy.types.Object]:
+    """The objects that show the mesh of `obj`, and so its lip sync; `obj` first."""
+    if obj.data is None or obj.data.users < 2:  # quick: asked on every redraw
+        return [obj]
+    return [obj, *(other for other in bpy.data.objects if other.data == obj.data and other != obj)]
+
+
+def share(obj: bpy.types.Object) -> None:
+    """Set the other objects with the mesh of `obj` as it is set, but for sliders that are animated, and for nods."""
+    heads = sharing(obj)
+    for other in (each for each in heads[1:] if each.is_editable):
+        with quietly():
+            for (source, name), (goal, _) in zip(_common(obj), _common(other), strict=True):
+                value = getattr(source, name)
+                if getattr(goal, name) != value and animating(heads, source.path_from_id(name)) is None:
+                    setattr(goal, name, value)
+            _share_mutes(face_of(obj), face_of(other))
+
+
+def _common(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
+    """What objects with one mesh have in common: the group and the name of each property."""
+    face = face_of(obj)
+    return [(face, name) for name in SLIDERS] + [(face.life, name) for name in ("blinks", "brows", "rate", "seed")]
+
+
+def _share_mutes(face: LipSyncFace, other: LipSyncFace) -> None:
+    wanted = [(mute.first, mute.last) for mute in face.mutes]
+    if [(mute.first, mute.last) for mute in other.mutes] != wanted:
+        set_mutes(other, wanted)
+
+
+def set_mutes(face: LipSyncFace, regions: Sequence[tuple[int, int]]) -> None:
+    """Let `face` rest in `regions`, first and last scene frame of each, and in no others."""
+    while len(face.mutes) > len(regions):
+        face.mutes.remove(len(face.mutes) - 1)
+    while len(face.mutes) < len(regions):
+        face.mutes.add()
+    for mute, region in zip(face.mutes, regions, strict=True):
+        mute.first, mute.last = region
+
+
 def snapshot(obj: bpy.types.Object, scene: bpy.types.Scene) -> Sliders:
-    """The settings of `obj`, those that its action animates at every frame they have keys on and `scene` plays.
+    """The settings of `obj`, those that an action animates at every frame they have keys on and `scene` plays.
 
     Raises MeshError when the NLA animates one.
     """
-    face, keyed = face_of(obj), keyed_in_strips(obj)
+    face, keyed, heads = face_of(obj), keyed_in_strips(obj), sharing(obj)
     if keyed:
         raise MeshError(keyed)
     return Sliders(
-        {name: setting(obj, face, name, scene) for name in SLIDERS},
+        {name: setting(heads, face, name, scene) for name in SLIDERS},
         tuple((float(mute.first), float(mute.last)) for mute in face.mutes),
-        _life(obj, face.life, scene),
+        _life(heads, face.life, scene),
     )
 
 
-def _life(obj: bpy.types.Object, life: LipSyncLife, scene: bpy.types.Scene) -> LifeSliders:
-    amounts = {name: setting(obj, life, name, scene) for name in life_properties.AMOUNTS}
+def _life(heads: Sequence[bpy.types.Object], life: LipSyncLife, scene: bpy.types.Scene) -> LifeSliders:
+    amounts = {
+        name: setting(heads[:1] if name == "nod" else heads, life, name, scene) for name in life_properties.AMOUNTS
+    }
     sliders = LifeSliders(amounts, life.rate, life.seed)
-    return replace(sliders, channels=life_keys.existing(obj)) if sliders.shapes else sliders
+    return replace(sliders, channels=life_keys.existing(heads[0])) if sliders.shapes else sliders
 
 
-def setting(obj: bpy.types.Object, group: bpy.types.PropertyGroup, name: str, scene: bpy.types.Scene) -> Setting:
-    """Property `name` of `group` on `obj`: its number, or what the F-curve in the object's action makes of it."""
-    curve = animating(obj, group.path_from_id(name))
+def setting(
+    heads: Sequence[bpy.types.Object], group: bpy.types.PropertyGroup, name: str, scene: bpy.types.Scene
+) -> Setting:
+    """Property `name` of `group`: its number, or what the F-curve in the action of one of `heads` makes of it."""
+    curve = animating(heads, group.path_from_id(name))
     if curve is None:
         return float(getattr(group, name))
     first, last = curve.range()
@@ -116,9 +163,9 @@ def keyed_in_strips(obj: bpy.types.Object) -> str:
     data = obj.animation_data
     playing = data.nla_tracks if data is not None and data.use_nla else ()
     for strip in (strip for track in playing if not track.mute for strip in track.strips if not strip.mute):
-        for group, name in _animatable(obj):
+        for group, name in animatable(obj):
             path = group.path_from_id(name)
-            if _curve(strip, path) is not None and animating(obj, path) is None:
+            if _curve(strip, path) is not None and animating([obj], path) is None:
                 label = group.bl_rna.properties[name].name
                 return (
                     f"“{label}” is keyed in the strip “{strip.name}” of “{obj.name}”, which lip sync cannot follow; "
@@ -127,14 +174,21 @@ def keyed_in_strips(obj: bpy.types.Object) -> str:
     return ""
 
 
-def _animatable(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
+def animatable(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
+    """The sliders of `obj`: group and name of each property that may be animated."""
     face = face_of(obj)
     return [(face, name) for name in SLIDERS] + [(face.life, name) for name in life_properties.AMOUNTS]
 
 
-def animating(obj: bpy.types.Object, path: str) -> bpy.types.FCurve | None:
-    """The F-curve that plays on property `path` of `obj`, if its own action has one."""
-    return None if obj.animation_data is None else _curve(obj.animation_data, path)
+def animating(heads: Sequence[bpy.types.Object], path: str) -> bpy.types.FCurve | None:
+    """The F-curve that plays on property `path` of the first of `heads` whose own action has one."""
+    curves = (_curve(each.animation_data, path) for each in heads if each.animation_data is not None)
+    return next((curve for curve in curves if curve is not None), None)
+
+
+def holder(heads: Sequence[bpy.types.Object], path: str) -> bpy.types.Object:
+    """Which of `heads`, which share a mesh, says what property `path` is: who animates it, else the first."""
+    return next((each for each in heads if animating([each], path) is not None), heads[0])
 
 
 def _curve(holder: bpy.types.AnimData | bpy.types.NlaStrip, path: str) -> bpy.types.FCurve | None:

@@ -12,9 +12,9 @@ from .properties import job_state
 from .readiness import target_object
 
 
-def look(context: bpy.types.Context, obj: bpy.types.Object) -> bool:
-    """Diagnose `obj` and keep what was found where the panel sees it; returns whether the mouth moves."""
-    verdict, state = verify.diagnose(context.scene, obj), job_state(context)
+def look(context: bpy.types.Context, scene: bpy.types.Scene, obj: bpy.types.Object) -> bool:
+    """Diagnose `obj` in `scene`, keep what was found where the panel sees it; returns whether the mouth moves."""
+    verdict, state = verify.diagnose(scene, obj), job_state(context)
     forget(state)
     state.diagnosed, state.verdict = obj.name, verify.headline(obj, verdict)
     for cause in verdict.causes:
@@ -56,7 +56,7 @@ class LIPSYNC_OT_diagnose(Greyed, bpy.types.Operator):
         """Look, and show what was found."""
         obj = target_object(context)
         assert obj is not None
-        moves = look(context, obj)
+        moves = look(context, context.scene, obj)
         self.report({"INFO" if moves else "WARNING"}, job_state(context).verdict)
         return {"FINISHED"}
 
@@ -84,7 +84,7 @@ class LIPSYNC_OT_fix_mouth(Greyed, bpy.types.Operator):
         known = verify.diagnose(context.scene, obj).causes
         cause = next((each for each in known if (each.id, each.subject) == (self.cause, self.subject)), None)
         if cause is None or cause.mend is None:
-            look(context, obj)
+            look(context, context.scene, obj)
             self.report({"INFO"}, "That is no longer in the way.")
             return {"CANCELLED"}
         try:
@@ -92,7 +92,7 @@ class LIPSYNC_OT_fix_mouth(Greyed, bpy.types.Operator):
         except (AttributeError, RuntimeError, TypeError) as error:  # linked data may not be written
             self.report({"ERROR"}, f"It cannot be changed here: {str(error).strip().splitlines()[-1]}.")
             return {"CANCELLED"}
-        moves = look(context, obj)
+        moves = look(context, context.scene, obj)
         self.report({"INFO" if moves else "WARNING"}, job_state(context).verdict)
         return {"FINISHED"}
 

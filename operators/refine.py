@@ -27,6 +27,7 @@ from . import (
     shaping,
     single_user,
     stored_result,
+    strip_curves,
     vertex_cache,
 )
 from . import nod as nodding
@@ -80,6 +81,7 @@ def lies_elsewhere(obj: bpy.types.Object) -> bool:
 
 def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
     """Shape every lip sync of `obj` anew as its sliders say; raises LipSyncError."""
+    face_properties.share(obj)
     if disabled_reason(obj):
         return
     with ExitStack() as undo:
@@ -90,9 +92,25 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
             (bake, shaping.shape(result, facts, sliders.timed(timing(bake)))) for bake, result, facts in _stored(obj)
         ]
         animation.rewrite_all(shaped, undo)
+        for bake, *_ in _stored(obj):
+            strip = bake.strip if nla_strips.is_ours(bake.action) else None
+            strip_curves.follow(strip, bake.action, timing(bake), sliders.amounts["offset"])
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
-        nod(obj, scene, undo)
+        nod_all(obj, scene, undo)
         undo.pop_all()
+
+
+def nod_all(
+    obj: bpy.types.Object,
+    scene: bpy.types.Scene,
+    undo: ExitStack,
+    move: Move | None = None,
+    rate: float = 1.0,
+) -> None:
+    """`nod` for `obj`, and for those of the objects with its mesh that nod."""
+    for each in face_properties.sharing(obj):
+        if each == obj or (each.is_editable and nodding.object_of(each) is not None):
+            nod(each, scene, undo, move, rate)
 
 
 def nod(

@@ -60,9 +60,9 @@ class _RefineOperator(Greyed):
 
     def _set(self, obj: bpy.types.Object, amounts: dict[str, float], names: tuple[str, ...]) -> None:
         """Sliders `names` to `amounts`, the others of them to neutral; those that are animated stay as they are."""
-        face, animated = face_of(obj), []
+        face, heads, animated = face_of(obj), face_properties.sharing(obj), []
         for name in names:
-            if face_properties.animating(obj, face.path_from_id(name)) is not None:
+            if face_properties.animating(heads, face.path_from_id(name)) is not None:
                 animated.append(face.bl_rna.properties[name].name)
             elif name in amounts:
                 setattr(face, name, amounts[name])

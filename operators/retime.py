@@ -17,7 +17,18 @@ from bpy.app.handlers import persistent
 from ..inference import CurveSet, LipSyncError
 from ..inference.hand_edits import CurveEdits, Move
 from ..inference.pieces import Piece, follow
-from . import animation, face_properties, ids, nla_strips, refine, run, shaping, stored_result
+from . import (
+    animation,
+    face_properties,
+    ids,
+    nla_strips,
+    refine,
+    retimed_sliders,
+    run,
+    shaping,
+    stored_result,
+    strip_curves,
+)
 from .animated import Timing
 from .animation import Bake
 from .found_strips import laid_now, moved
@@ -25,6 +36,7 @@ from .frames import frame_rate
 from .greyed import Greyed
 from .properties import job_state
 from .readiness import heads_to_speak
+from .retimed_sliders import Moved, Route
 from .stored_result import Facts
 
 NOTHING_MOVED = "No sound strip has moved since lip sync was generated."
@@ -38,9 +50,6 @@ class Retiming:
     old: Facts
     new: Facts
     later: float
-
-
-Shaped = list[tuple[Retiming, CurveSet]]  # of one head
 
 
 def is_offered(context: bpy.types.Context) -> bool:
@@ -99,7 +108,7 @@ def _from_strips(obj: bpy.types.Object) -> Iterator[tuple[Bake, Facts]]:
 
 
 class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
-    """Move the animation to where its sound strips are now, hand edits included, without a new analysis"""
+    """Move the animation to where its sound strips are now, with hand edits, muted regions and keyed sliders"""
 
     bl_idname = ids.RETIME
     bl_label = "Re-time"
@@ -112,22 +121,15 @@ class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Shape everything first, then write everything."""
-        scene, heads = context.scene, heads_to_speak(context)
+        scene = context.scene
         try:
-            found = [
-                (obj, [(one, _curves(one, obj, scene)) for one in found])
-                for obj in heads
-                if (found := retimings(obj, scene))
-            ]
-            edited, lost = _write_all(found, scene)
+            found = [(obj, found) for obj in heads_to_speak(context) if (found := retimings(obj, scene))]
+            message = _follow_all(found, scene)
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
-        hand = f"; {edited} key{'s' * (edited > 1)} edited by hand moved along" if edited else ""
-        gone = f"; {lost} edited key{'s' * (lost > 1)} on words cut off and spoken over left out" if lost else ""
         state = job_state(context)
-        state.level, state.message, state.details = "INFO", f"{who} strips{hand}{gone}.", ""
+        state.level, state.message, state.details = "INFO", message, ""
         self.report({"INFO"}, state.message)
         return {"FINISHED"}
 
@@ -140,25 +142,44 @@ def _curves(retiming: Retiming, obj: bpy.types.Object, scene: bpy.types.Scene) -
     return shaping.shape(result, retiming.new, sliders)
 
 
-def _write_all(found: list[tuple[bpy.types.Object, Shaped]], scene: bpy.types.Scene) -> tuple[int, int]:
-    """Let heads follow their strips, those that share shape keys once; returns how many hand-edited keys moved, and
-    how many are left out because nobody hears their words now.
-    """
-    moves = [_head_moves(obj, [retiming for retiming, _ in shaped]) for obj, shaped in found]
-    by_keys = {obj.data.shape_keys: shaped for obj, shaped in reversed(found)}
+def _follow_all(found: list[tuple[bpy.types.Object, list[Retiming]]], scene: bpy.types.Scene) -> str:
+    """Let heads follow their strips, those that share shape keys once; returns a sentence on what came along."""
+    once = list({obj.data.shape_keys: (obj, retimed) for obj, retimed in reversed(found)}.values())
+    routes = [_route(obj, retimed) for obj, retimed in once]
+    edited, lost, along = 0, 0, Moved()
     with ExitStack() as undo:
-        written = [_write(keys, shaped, scene, undo) for keys, shaped in by_keys.items()]
-        for (obj, shaped), move in zip(found, moves, strict=True):
-            refine.nod(obj, scene, undo, move, shaped[0][0].new.fps / shaped[0][0].old.fps)
+        for (obj, _), route in zip(once, routes, strict=True):
+            along += retimed_sliders.follow(obj, route, undo)
+        shaped = [(obj, [(one, _curves(one, obj, scene)) for one in retimed]) for obj, retimed in once]
+        for (obj, curves), route in zip(shaped, routes, strict=True):
+            counts = _write(obj, curves, scene, undo)
+            edited, lost = edited + counts[0], lost + counts[1]
+            refine.nod_all(obj, scene, undo, partial(follow, route.before, route.after), route.rate)
         undo.pop_all()
-    return sum(edited for edited, _ in written), sum(lost for _, lost in written)
+    who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
+    parts = [
+        _counted(edited, "key", " edited by hand moved along"),
+        _counted(along.keys, "key", " of sliders moved along"),
+        _counted(along.regions, "muted region", " moved along"),
+        _counted(lost, "edited key", " on words cut off and spoken over left out"),
+        _counted(along.gone, "muted region", " on words cut off and spoken over left out"),
+        _counted(along.kept, "key", " of sliders on words cut off and spoken over kept"),
+    ]
+    return "; ".join([f"{who} strips", *filter(None, parts)]) + "."
 
 
-def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: ExitStack) -> tuple[int, int]:
+def _counted(count: int, what: str, fate: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}{fate}" if count else ""
+
+
+def _write(
+    obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene: bpy.types.Scene, undo: ExitStack
+) -> tuple[int, int]:
     """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are, and
     how many were left out.
     """
     edited, lost, strips = 0, 0, []
+    offset = face_properties.snapshot(obj, scene).amounts["offset"]
     for retiming, curves in shaped:
         bake, old, new = animation.own(retiming.bake, undo), retiming.old, retiming.new
         move = partial(follow, old.pieces, new.pieces)
@@ -166,10 +187,11 @@ def _write(keys: bpy.types.Key, shaped: Shaped, scene: bpy.types.Scene, undo: Ex
         edited += animation.rewrite(bake, curves, move=move, rate=new.fps / old.fps)
         description = stored_result.description(bake.action) | stored_result.facts_plain(new)
         bake.action[ids.MARK] = json.dumps(description)
+        strip_curves.remember(bake.action, offset)
         scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
         if bake.strip is not None and nla_strips.is_ours(bake.action):
             strips.append((bake.strip, move, new.fps / old.fps))
-    nla_strips.lay_anew(keys.animation_data, strips)
+    nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
     return edited, lost
 
 
@@ -179,7 +201,7 @@ def _homeless(edits: CurveEdits, move: Move) -> int:
     return int(np.isnan(frames).sum())
 
 
-def _head_moves(obj: bpy.types.Object, found: list[Retiming]) -> Move:
+def _route(obj: bpy.types.Object, found: list[Retiming]) -> Route:
     """Where frames of the timeline go: with the nearest piece of any lip sync of the head, moved or not."""
     moved = {one.bake.action: one.new.pieces for one in found}
     before: list[Piece] = []
@@ -188,7 +210,7 @@ def _head_moves(obj: bpy.types.Object, found: list[Retiming]) -> Move:
         later = refine.later(bake)
         for pieces, shown in ((facts.pieces, before), (moved.get(bake.action, facts.pieces), after)):
             shown += [replace(piece, frames=tuple(frame + later for frame in piece.frames)) for piece in pieces]
-    return partial(follow, before, after)
+    return Route(before, after, found[0].new.fps / found[0].old.fps)
 
 
 @persistent

@@ -10,6 +10,7 @@ import bpy
 
 from ..inference import Cancelled, LipSyncError
 from . import fix_mouth, run
+from .lipsync_task import find_scene
 from .properties import job_state, settings_of
 from .run import Item, Run
 
@@ -33,6 +34,7 @@ class RunOperator:
     _run = Run(())
     report: Callable[[set[str], str], None]  # Operator's
     _pushed = 0  # items that have an undo step already
+    _scene = 0  # session id of the scene in which it was begun: the window may show another one by the end
 
     def items(self, context: bpy.types.Context) -> Sequence[Item]:
         """What is to be generated; raises LipSyncError when nothing can be."""
@@ -96,14 +98,15 @@ class RunOperator:
         return sum(item.report is not None for item in self._run.items)
 
     def _begin(self, context: bpy.types.Context) -> None:
-        self._run = run.start(self.items(context))
+        self._run, self._scene = run.start(self.items(context)), context.scene.session_uid
 
     def _conclude(self, context: bpy.types.Context) -> set[str]:
         self._stop(context)
         self._tell(context, summary(self._run.items))
-        self._judge(context)
-        if self._written:
-            settings_of(context.scene).hand_edits = "KEEP"  # dropping is meant for one run
+        scene = find_scene(self._scene)
+        self._judge(context, scene)
+        if self._written and scene is not None:
+            settings_of(scene).hand_edits = "KEEP"  # dropping is meant for one run
         return {"FINISHED"} if self._written > self._pushed else {"CANCELLED"}
 
     def _failed(self, context: bpy.types.Context, error: LipSyncError) -> set[str]:
@@ -111,8 +114,8 @@ class RunOperator:
         self._tell(context, _message(error))
         return {"CANCELLED"}
 
-    def _judge(self, context: bpy.types.Context) -> None:
-        """Remember how fast it went, and what keeps a mouth from moving."""
+    def _judge(self, context: bpy.types.Context, scene: bpy.types.Scene | None) -> None:
+        """Remember how fast it went, and what keeps a mouth in `scene` from moving."""
         state = job_state(context)
         reports = [item.report for item in self._run.items if item.report is not None]
         seconds = sum(report.compute_seconds for report in reports)
@@ -120,8 +123,8 @@ class RunOperator:
             state.speed = sum(report.speech_seconds for report in reports) / seconds
         fix_mouth.forget(state)
         still = next((report.object for report in reports if not report.moves), "")
-        if still in bpy.data.objects:
-            fix_mouth.look(context, bpy.data.objects[still])
+        if scene is not None and still in bpy.data.objects:
+            fix_mouth.look(context, scene, bpy.data.objects[still])
 
     def _tell(self, context: bpy.types.Context, message: Message) -> None:
         state = job_state(context)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 
 from ..operators import life
-from ..operators.face_properties import face_of
+from ..operators.face_properties import face_of, holder, sharing
 from ..operators.readiness import target_object
 from .layout import LipSyncPanel, wrapped
 
@@ -26,15 +26,15 @@ class LIPSYNC_PT_life(LipSyncPanel, bpy.types.Panel):
             wrapped(layout, context, reason, "INFO")
         if obj is None:
             return
-        settings = face_of(obj).life
+        settings, heads = face_of(obj).life, sharing(obj)
         column = layout.column()
         column.enabled = not reason
         column.use_property_split = True
-        column.prop(settings, "blinks", slider=True)
+        column.prop(face_of(holder(heads, settings.path_from_id("blinks"))).life, "blinks", slider=True)
         rate = column.row()
         rate.active = settings.blinks > 0
         rate.prop(settings, "rate")
-        column.prop(settings, "brows", slider=True)
+        column.prop(face_of(holder(heads, settings.path_from_id("brows"))).life, "brows", slider=True)
         column.prop(settings, "nod", slider=True)
         column.prop(settings, "seed")
         if settings.nod_object is not None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import bpy
 
 from ..operators import ids
-from ..operators.face_properties import face_of
+from ..operators.face_properties import face_of, holder, sharing
 from ..operators.readiness import target_object
 from ..operators.refine import disabled_reason, lies_elsewhere
 from .layout import LipSyncPanel, wrapped
@@ -33,13 +33,13 @@ class LIPSYNC_PT_refine(LipSyncPanel, bpy.types.Panel):
         presets = layout.row(align=True)
         for preset in _PRESETS:
             presets.operator(ids.REFINE_PRESET, text=preset.capitalize()).preset = preset
-        face = face_of(obj)
+        face, heads = face_of(obj), sharing(obj)
         sliders = layout.column()
         sliders.enabled = not reason
         sliders.use_property_split = True
         for name in ("strength", "jaw", "lip_closure", "rounding", "upper_lip", "lower_lip", "smoothing"):
-            sliders.prop(face, name, slider=True)
-        sliders.prop(face, "offset")
+            sliders.prop(face_of(holder(heads, face.path_from_id(name))), name, slider=True)
+        sliders.prop(face_of(holder(heads, face.path_from_id("offset"))), "offset")
         _draw_mutes(layout, face)
         layout.operator(ids.REFINE_RESET, icon="LOOP_BACK")
 

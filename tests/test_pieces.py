@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,19 @@ import pytest
 from inference.compact import DamagedData
 from inference.errors import AudioError
 from inference.motion import FaceMotion, sample_weights
-from inference.pieces import Piece, Stretch, duration, follow, from_plain, laid, place, place_values, to_plain
+from inference.pieces import (
+    Piece,
+    Stretch,
+    duration,
+    follow,
+    follow_around,
+    follow_spans,
+    from_plain,
+    laid,
+    place,
+    place_values,
+    to_plain,
+)
 
 FPS = 24000 / 1001
 
@@ -142,6 +155,77 @@ def test_frames_follow_a_change_of_speed_and_a_cut() -> None:
         laid(before[0], Stretch((100.0, 124.0), (1.0, 2.0))),
     ]
     assert follow(before, halves, np.array([10.0, 30.0]))[0] == pytest.approx([10.0, 106.0])
+
+
+def test_what_was_cut_out_of_a_line_has_no_place_where_the_line_goes_on() -> None:
+    whole = piece(0, 100, 0.0, fps=25.0)
+    halves = [laid(whole, Stretch((0.0, 15.0), (0.0, 0.6))), laid(whole, Stretch((15.0, 35.0), (1.2, 2.0)))]
+    assert all(halves)
+    goals, _ = follow([whole], [half for half in halves if half], np.array([10.0, 20.0, 26.0, 40.0]))
+    assert np.isnan(goals[1:3]).all() and goals[[0, 3]] == pytest.approx([10.0, 25.0])
+
+
+def test_far_from_words_the_distance_is_kept_whatever_their_speed() -> None:
+    before, after = [piece(0, 100, 100.0, fps=25.0)], [piece(0, 100, 300.0, fps=25.0, speed=2.0)]
+    goals, _ = follow_around(before, after, 1.0, np.array([0.0, 100.0, 120.0, 150.0, 1150.0]))
+    assert goals == pytest.approx([200.0, 300.0, 310.0, 325.0, 1325.0])
+    assert follow_around([], [], 1.0, np.array([3.0]))[0] == pytest.approx([3.0])
+    assert follow_around(before, before, 1.0, np.zeros(0))[0].shape == (0,)
+
+
+def test_spans_go_with_their_words() -> None:
+    before = [piece(0, 100, 0.0, fps=25.0), piece(100, 100, 100.0, fps=25.0)]
+    both = [piece(0, 100, 20.0, fps=25.0), piece(100, 100, 120.0, fps=25.0)]
+    apart = [before[0], piece(100, 100, 160.0, fps=25.0)]
+    near = [before[0], piece(100, 100, 51.0, fps=25.0)]
+    across = [(30.0, 130.0)]
+    assert follow_spans(before, before, 1.0, across) == across
+    assert np.allclose(follow_spans(before, both, 1.0, across), [(50, 150)])
+    assert np.allclose(follow_spans(before, apart, 1.0, across), [(30, 50), (160, 190)], atol=0.01)
+    assert np.allclose(follow_spans(before, near, 1.0, [(80, 110)]), [(50, 61)], atol=0.01), "over no other words"
+    assert np.allclose(follow_spans(before, both, 1.0, [(110.0, 110.0)]), [(130, 130)])
+    assert follow_spans([], [], 1.0, across) == across
+    between = [*both, piece(200, 50, 80.0, fps=25.0)]
+    moved = follow_spans([*before, piece(200, 50, 400.0, fps=25.0)], between, 1.0, across)
+    assert np.allclose(moved, [(50, 70), (120, 150)], atol=0.01), "a third line came between"
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_is_spanned_are_the_same_words_as_before(seed: int) -> None:
+    """Lines in another order, trimmed and cut in two: of each word it is known whether a span held it.
+
+    Of lines that speak at the same time one cannot be spanned without the other.
+    """
+    rng = np.random.default_rng(seed)
+    count, overlapping = int(rng.integers(1, 5)), seed % 4 == 0
+    gaps = rng.integers(0, 60, (2, 2 * count)) - [[0], [50 * overlapping]]
+    before, at = [], 0.0
+    for number, gap in enumerate(gaps[0, :count]):
+        at += float(gap)
+        before.append(piece(100 * number, 100, at, fps=25.0))
+        at += 50
+    heard = []
+    for line in (before[i] for i in rng.permutation(count)):
+        cuts = np.sort(rng.uniform(0, 2, 2)) if rng.random() < 0.3 else np.zeros(0)
+        ends = [0.0, *cuts, 2.0]
+        heard += [(line, *part) for part in list(pairwise(ends))[:: 2 if len(cuts) else 1]]
+    after, at = [], 0.0
+    for (line, first, last), gap in zip(heard, gaps[1], strict=False):
+        at += float(gap)
+        new = laid(line, Stretch((at, at + 25 * (last - first)), (first, last)))
+        if new is not None:
+            after.append(new)
+        at += 25 * (last - first)
+    spans = [tuple(sorted(rng.integers(-20, 50 * count + 120, 2).astype(float)))]
+    found = follow_spans(before, after, 1.0, spans)
+    for new in after:
+        line = next(line for line in before if line.mark == new.mark)
+        for frame in np.arange(new.frames[0] + 1, new.frames[-1] - 1):
+            was = float(line.frame_at(new.second_at(frame)))
+            if min(abs(was - end) for end in spans[0]) > 1:
+                held = any(first <= frame <= last for first, last in found)
+                wanted = spans[0][0] < was < spans[0][1]
+                assert held == wanted or (overlapping and held), (spans, found, frame, was)
 
 
 def test_a_piece_is_laid_where_its_sound_is_heard() -> None:

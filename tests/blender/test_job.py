@@ -91,6 +91,42 @@ def test_a_scene_that_is_deleted_meanwhile_is_told(settings: Any) -> None:
     assert "The scene of “Head” was deleted" in state().message
 
 
+def test_drop_is_set_back_in_the_scene_that_it_was_chosen_in(settings: Any) -> None:
+    """Though the window shows another one by the end, where dropping was chosen for a run to come."""
+    made_up_head()
+    scene, other = bpy.context.scene, bpy.data.scenes.new("Other")
+    settings.hand_edits = other.wav2sem_lipsync.hand_edits = "DROP"
+    button = Button()
+    bpy.context.window.scene = other
+    assert button.until_done() == {"FINISHED"}
+    assert scene.wav2sem_lipsync.hand_edits == "KEEP"
+    assert other.wav2sem_lipsync.hand_edits == "DROP"
+
+
+def test_a_scene_that_is_deleted_after_its_head_was_done_keeps_nothing_from_ending(settings: Any) -> None:
+    made_up_head()
+    other, scene = bpy.data.scenes.new("Other"), bpy.context.scene
+    settings.hand_edits = other.wav2sem_lipsync.hand_edits = "DROP"
+    button = Button()
+    while button._run.items[0].report is None:
+        assert button.modal(bpy.context, TIMER) == {"PASS_THROUGH"}
+        time.sleep(0.005)
+    bpy.context.window.scene = other
+    bpy.data.scenes.remove(scene)
+    assert button.until_done() == {"FINISHED"}
+    assert other.wav2sem_lipsync.hand_edits == "DROP"
+
+
+def test_why_a_mouth_stays_still_is_looked_for_in_the_scene_of_the_run(settings: Any) -> None:
+    head = made_up_head()
+    head.hide_viewport = True
+    other = bpy.data.scenes.new("Other")
+    button = Button()
+    bpy.context.window.scene = other
+    button.until_done()
+    assert {cause.cause for cause in state().causes} == {"hidden"}
+
+
 def test_modal_run_to_the_end(settings: Any) -> None:
     head = made_up_head()
     button = Button()

@@ -14,7 +14,7 @@ from edit_tools import NAMES, generate
 from heads import add_key, arkit_puppet, evaluated
 from strip_tools import add_strip, drag
 from wav2sem_lipsync.inference import LipSyncError
-from wav2sem_lipsync.operators import causes_played, ids, sound
+from wav2sem_lipsync.operators import causes_played, ids, keyframes, refine, sound
 from wav2sem_lipsync.operators.causes import Face
 from wav2sem_lipsync.operators.playing import parts_of
 
@@ -259,6 +259,91 @@ def fade(strip: bpy.types.NlaStrip, *keys: tuple[float, float]) -> None:
 def keyed(strip: bpy.types.NlaStrip) -> list[list[float]]:
     """Frames and values of the influence."""
     return np.array([point.co for point in strip.fcurves.find("influence").keyframe_points]).round(3).tolist()
+
+
+@pytest.fixture
+def line(settings: Any) -> bpy.types.Object:
+    """A head with one line in a strip at frame 50."""
+    head = arkit_puppet(NAMES)
+    settings.destination, settings.start_frame = "NLA", 50
+    generate()
+    return head
+
+
+@pytest.mark.parametrize("animate", [hold, bend, bounce, cycle, slow])
+@pytest.mark.parametrize("later", [6, -3])
+def test_what_is_animated_in_a_strip_comes_later_with_its_words(
+    animate: Callable[[bpy.types.NlaStrip], None], later: int, line: bpy.types.Object
+) -> None:
+    plain = shown(line, 50 + LINE)
+    animate(strip_at(line, 50))
+    for curve in strip_at(line, 50).fcurves:
+        curve.update()
+    before, keys = shown(line, 50 + LINE), [keyframes.read(curve) for curve in strip_at(line, 50).fcurves]
+    assert np.abs(plain - before).max() > 0.1
+    face = getattr(line, ids.FACE)
+    for offset in (0.5 * later, later, later):
+        face.offset = offset
+    same(line, 50 + later + LINE, before)
+    face.strength = 0.5
+    face.strength = 1.0
+    same(line, 50 + later + LINE, before)
+    face.offset = 0.0
+    for curve, there in zip(strip_at(line, 50).fcurves, keys, strict=True):
+        np.testing.assert_allclose(keyframes.read(curve)["co"], there["co"], atol=1e-4)
+
+
+def test_influence_keyed_while_an_offset_is_set_stays_with_what_it_was_keyed_on(line: bpy.types.Object) -> None:
+    face = getattr(line, ids.FACE)
+    face.offset = 4.0
+    fade(strip_at(line, 54), (74, 1.0), (94, 0.25))
+    before = shown(line, 54 + LINE)
+    face.offset = 10.0
+    same(line, 60 + LINE, before)
+    assert keyed(strip_at(line, 60)) == [[80, 1.0], [100, 0.25]]
+
+
+def test_influence_goes_with_the_words_of_a_stretched_and_of_a_trimmed_strip(line: bpy.types.Object) -> None:
+    strip = strip_at(line, 50)
+    strip.action_frame_end, strip.scale = 100, 2.0
+    fade(strip, (80, 1.0), (110, 0.25))
+    before = shown(line, 60 + LINE)
+    getattr(line, ids.FACE).offset = 6.0
+    assert keyed(strip) == [[86, 1.0], [116, 0.25]]
+    same(line, 66 + LINE, before)
+
+
+def test_influence_follows_a_time_offset_that_is_keyed(line: bpy.types.Object) -> None:
+    fade(strip_at(line, 50), (70, 1.0), (72, 0.5), (100, 0.5), (102, 1.0))
+    for frame, offset in ((60, 0.0), (90, 12.0)):
+        getattr(line, ids.FACE).offset = offset
+        line.keyframe_insert(f"{ids.FACE}.offset", frame=frame)
+    (curve,) = keyframes.bag_of(line.animation_data.action, line.animation_data.action_slot).fcurves
+    for point in curve.keyframe_points:
+        point.interpolation = "LINEAR"
+    refine.refresh(line, bpy.context.scene)
+    shifts = [np.interp(frame, (60, 90), (0.0, 12.0)) for frame, _ in keyed(strip_at(line, 50))]
+    assert shifts[0] > 1 and shifts[-1] == 12
+    heard = [frame - shift for (frame, _), shift in zip(keyed(strip_at(line, 50)), shifts, strict=True)]
+    np.testing.assert_allclose(heard, [70, 72, 100, 102], atol=0.01)
+    line.animation_data_clear()
+    getattr(line, ids.FACE).offset = 0.0
+    np.testing.assert_allclose(np.array(keyed(strip_at(line, 50)))[:, 0], [70, 72, 100, 102], atol=0.01)
+
+
+def test_what_an_offset_does_to_influence_is_seen_at_once(line: bpy.types.Object) -> None:
+    strip = strip_at(line, 50)
+    strip.action_frame_end, strip.scale = 100, 2.0  # it stays as it is, and the curve alone moves
+    fade(strip, (80, 1.0), (110, 0.25))
+    face = getattr(line, ids.FACE)
+    face.offset = 6.0
+    there = evaluated(line, 100)
+    face.offset = 0.0
+    evaluated(line, 100)
+    face.offset = 6.0
+    bpy.context.view_layer.update()
+    now = line.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    np.testing.assert_allclose([vertex.co for vertex in now.vertices], there, atol=1e-6)
 
 
 def test_influence_of_a_strip_trimmed_in_front_follows_its_words(settings: Any, speech_file: Path) -> None:

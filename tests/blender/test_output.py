@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 import pytest
 from heads import add_object, evaluated, made_up_head
-from wav2sem_lipsync.operators import output
+from wav2sem_lipsync.operators import left_out, output
 from wav2sem_lipsync.operators.whole_file import is_whole
 
 import bake as program
@@ -342,3 +342,58 @@ def test_the_operator_writes_the_chosen_head(head: bpy.types.Object, tmp_path: P
     assert not bpy.ops.wav2sem.export_head.poll()
     entries = [draw.__module__ for draw in bpy.types.TOPBAR_MT_file_export._dyn_ui_initialize()]
     assert "wav2sem_lipsync.panels.export_menu" in entries
+
+
+OUTSIDE = "The lips of “Head” move from frame "
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "NLA"])
+@pytest.mark.parametrize(
+    ("start", "frames", "moving", "way"),
+    [
+        (-20, (1, 90), "-20 to 56", "no scene begins before frame 0, so let the speech begin later"),
+        (-20, (0, 90), "-20 to 56", "no scene begins before frame 0, so let the speech begin later"),
+        (20, (30, 96), "20 to 96", "extend the frames of the scene"),
+        (20, (20, 60), "20 to 96", "extend the frames of the scene"),
+        (20, (20, 92), "", ""),
+        (0, (0, 97), "", ""),
+    ],
+)
+def test_speech_outside_of_the_exported_frames_is_told(
+    start: int, frames: tuple[int, int], moving: str, way: str, destination: str, settings: Any, tmp_path: Path
+) -> None:
+    """In a file that holds frame after frame they are missing, so that somebody has to say so."""
+    scene = bpy.context.scene
+    scene.frame_start = frames[0]
+    head = made_up_head()
+    settings.start_frame, settings.destination = start, destination
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    scene.frame_end = frames[1]
+    first = world(head, frames[0])
+    assert abs(first - world(head, start)).max() > 100 * WORST or start == frames[0]
+    assert bpy.ops.wav2sem.export_head(filepath=str(tmp_path / "head.usdc"), format=".usdc") == {"FINISHED"}
+    state = bpy.context.window_manager.wav2sem_job
+    written = f"{moving}, and only the scene's frames {frames[0]} to {frames[1]} were written; {way} and export again."
+    assert (state.level, state.details) == (("WARNING", OUTSIDE + written) if way else ("INFO", ""))
+    back = imported(tmp_path / "head.usdc")
+    place = nearest(first, world(back, -30))
+    assert abs(world(back, -30)[place] - first).max() < WORST, "nothing earlier is in the file"
+
+
+def test_the_command_line_tells_what_an_export_leaves_out(
+    speech_file: Path, toy_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made_up_head()
+    for name, told in (("head.usdc", True), ("head.blend", False)):  # which holds all of it
+        assert program.main([*arguments(speech_file, toy_folder, tmp_path / name), "--start-frame", "-20"]) == 0
+        captured = capfd.readouterr()
+        notes = json.loads(captured.out.splitlines()[-1])["notes"]
+        assert (OUTSIDE in captured.err) == told == any(note.startswith(OUTSIDE) for note in notes)
+
+
+def test_a_cache_that_begins_before_the_scene_is_told(settings: Any, tmp_path: Path) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    head = made_up_head()
+    settings.mode, settings.start_frame = "CACHE", -20
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    assert left_out.sentence(bpy.context.scene, head).startswith(f"{OUTSIDE}-20 to ")

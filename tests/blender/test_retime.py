@@ -160,6 +160,24 @@ def test_edits_on_words_that_are_cut_off_leave_the_next_line_alone(
     assert largest_error(head, motion, fit, 38) < EXACT
 
 
+def test_edits_on_words_that_were_cut_out_leave_the_rest_of_the_line_alone(settings: Any, speech_file: Path) -> None:
+    """The middle of a line is cut out, and the gap closed."""
+    strip = add_strip(speech_file, 1)
+    head = generate_from_strips(strip)
+    heard = [curve(head).evaluate(frame) for frame in range(45, 70)]
+    for point in curve(head).keyframe_points:
+        if round(point.co.x) in (28, 32, 36):
+            point.co.y, point.type = 1.0, "KEYFRAME"
+    middle = strip.split(frame=25, split_method="SOFT")
+    end = middle.split(frame=41, split_method="SOFT")
+    bpy.context.scene.sequence_editor.strips.remove(middle)
+    drag(end, 1 - 16)  # its content begins where it is not heard
+    assert span_of(end)[0] == 25
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    assert "3 edited keys on words cut off and spoken over left out" in bpy.context.window_manager.wav2sem_job.message
+    assert [curve(head).evaluate(frame) for frame in range(29, 54)] == pytest.approx(heard, abs=0.02)
+
+
 def test_a_bake_in_the_nla_follows_too(settings: Any, speech_file: Path, toy_folder: Path) -> None:
     strip = add_strip(speech_file, 30)
     settings.destination = "NLA"

@@ -13,7 +13,9 @@ import pytest
 from edit_tools import NAMES, edit_jaw, generate, values_at
 from heads import arkit_puppet, fingerprint, made_up_head
 from strip_tools import add_strip, drag, in_meta
-from wav2sem_lipsync.operators import animation, ids, refine, vertex_cache
+from test_register import draw_all
+from wav2sem_lipsync.operators import animation, face_properties, ids, refine, vertex_cache
+from wav2sem_lipsync.operators import nod as nodding
 from wav2sem_lipsync.operators.face_properties import face_of
 from wav2sem_lipsync.operators.properties import job_state
 
@@ -241,3 +243,116 @@ def test_a_line_in_a_meta_strip_is_the_others_too(settings: Any, strip: Any) -> 
     face_of(twin).strength = 0.2
     np.testing.assert_array_equal(jaw(head), before)
     assert jaw(twin).max() < 0.3 * before.max()
+
+
+# Objects with one mesh
+
+
+@pytest.fixture
+def pair(head: bpy.types.Object) -> tuple[bpy.types.Object, bpy.types.Object]:
+    """A head that speaks, and its linked duplicate, as Alt+D makes one."""
+    select(head)
+    bpy.ops.object.duplicate(linked=True)
+    twin = bpy.context.view_layer.objects.active
+    assert twin.data == head.data
+    return head, twin
+
+
+def test_a_slider_of_one_is_the_others_too(pair: tuple[bpy.types.Object, bpy.types.Object]) -> None:
+    """Else the next slider of the other would undo the first."""
+    head, twin = pair
+    before = jaw(head)
+    face_of(twin).strength = 0.5
+    np.testing.assert_allclose(jaw(head), 0.5 * before, atol=1e-4)
+    face_of(head).jaw = 0.5
+    np.testing.assert_allclose(jaw(twin), 0.25 * before, atol=1e-4)
+    assert (face_of(head).strength, face_of(twin).jaw) == (0.5, 0.5)
+    select(twin)
+    bpy.ops.wav2sem.refine_reset()
+    face_of(head).life.seed = 3
+    np.testing.assert_array_equal(jaw(head), before)
+    assert face_of(head).strength == 1.0 and face_of(twin).life.seed == 3
+
+
+def test_a_muted_region_of_one_is_the_others_too(pair: tuple[bpy.types.Object, bpy.types.Object]) -> None:
+    head, twin = pair
+    scene = bpy.context.scene
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 20, 40
+    select(twin)
+    bpy.ops.wav2sem.add_mute()
+    face_of(head).smoothing = 0.01
+    assert jaw(head)[20:39].max() < 1e-6 < jaw(head)[:10].max()
+    face_of(head).mutes[0].last = 30
+    assert jaw(twin)[34:39].max() > 1e-3
+    select(head)
+    bpy.ops.wav2sem.remove_mute(index=0)
+    assert not face_of(twin).mutes and jaw(twin)[20:29].max() > 1e-3
+
+
+def test_what_is_keyed_on_one_counts_for_the_other(pair: tuple[bpy.types.Object, bpy.types.Object]) -> None:
+    head, twin = pair
+    before = jaw(head)
+    for frame, strength in ((40, 0.0), (41, 1.0)):
+        face_of(head).strength = strength
+        head.keyframe_insert(f"{ids.FACE}.strength", frame=frame)
+    refine.refresh(head, bpy.context.scene)
+    for obj in (twin, head):
+        face_of(obj).smoothing = 0.001 if obj == twin else 0.0
+        np.testing.assert_allclose(jaw(head)[:39], 0.0, atol=1e-3)
+        np.testing.assert_allclose(jaw(head)[42:], before[42:], atol=1e-2)
+    heads = face_properties.sharing(twin)
+    assert face_properties.holder(heads, face_of(twin).path_from_id("strength")) == head, "the panel shows that one"
+    assert face_properties.holder(heads, face_of(twin).path_from_id("jaw")) == twin
+    for obj in (head, twin):
+        select(obj)
+        draw_all()
+
+
+def test_who_speaks_anew_sets_the_other_as_he_is_set(pair: tuple[bpy.types.Object, bpy.types.Object]) -> None:
+    head, twin = pair
+    before = jaw(head)
+    for obj, strength in ((head, 0.2), (twin, 0.5)):  # as they were when each had a mesh of its own
+        with face_properties.quietly():
+            face_of(obj).strength = strength
+    select(twin)
+    generate()
+    np.testing.assert_allclose(jaw(head), 0.5 * before, atol=1e-4)
+    face_of(head).life.rate = 30
+    np.testing.assert_allclose(jaw(twin), 0.5 * before, atol=1e-4)
+
+
+def test_each_nods_by_itself(settings: Any, strip: Any) -> None:
+    head = arkit_puppet(NAMES)
+    generate()
+    twin = copy_of(head, own_keys=False)
+    twin.location.x = 3.0
+    face_of(head).life.nod = 1.0
+    assert face_of(twin).life.nod == 0.0 and face_of(twin).life.nod_object is None
+    face_of(twin).life.nod = 0.5
+    one, two = (nodding.object_of(obj).animation_data.action for obj in (head, twin))
+    assert one != two and face_of(head).life.nod == 1.0
+    face_of(twin).life.seed = 5
+    drag(strip, 31)
+    starts = [action.frame_range[0] for action in (one, two)]
+    points = [action.layers[0].strips[0].channelbags[0].fcurves[0].keyframe_points for action in (one, two)]
+    for each in points:
+        each[20].co.y = 0.77
+    edited = [each[20].co.x for each in points]
+    select(head, twin)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    for action, start, frame in zip((one, two), starts, edited, strict=True):
+        assert action.frame_range[0] == start + 30
+        (curve, *_) = action.layers[0].strips[0].channelbags[0].fcurves
+        assert curve.evaluate(frame + 30) == pytest.approx(0.77)
+
+
+def test_an_object_that_is_linked_from_elsewhere_is_left_as_it_is(settings: Any, strip: Any, tmp_path: Path) -> None:
+    bpy.data.libraries.write(str(tmp_path / "hero.blend"), {arkit_puppet(NAMES, "Hero")})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "hero.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Hero"]
+    local = wanted.objects[0].copy()
+    bpy.context.scene.collection.objects.link(local)
+    assert local.data == wanted.objects[0].data
+    face_of(local).strength = 0.5
+    assert face_of(wanted.objects[0]).strength == 1.0
