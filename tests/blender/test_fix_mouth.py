@@ -352,6 +352,15 @@ def test_a_head_without_lip_sync(puppet: bpy.types.Object) -> None:
     assert list(found) == ["nothing"] and not found["nothing"].fix
 
 
+def test_what_another_head_plays_is_never_offered(puppet: bpy.types.Object) -> None:
+    """Meshes exchange their names as they are pasted and renamed; the lip sync of one is not the other's."""
+    generate("ACTION")
+    other = arkit_puppet(KEYS, "Other")
+    puppet.data.name, other.data.name = "Other", "Puppet"
+    (cause,) = [cause for cause in verify.diagnose(bpy.context.scene, other).causes if not cause.playback]
+    assert cause.id == "nothing"
+
+
 def test_a_deleted_shape_key_is_named(puppet: bpy.types.Object) -> None:
     generate("ACTION")
     puppet.shape_key_remove(key_of(puppet))
