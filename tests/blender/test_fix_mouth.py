@@ -377,6 +377,22 @@ def test_a_cause_that_has_gone_meanwhile(puppet: bpy.types.Object) -> None:
     assert fingerprint() == before and not job_state(bpy.context).causes
 
 
+def test_the_head_that_was_looked_at_is_mended_whatever_it_is_called(puppet: bpy.types.Object) -> None:
+    generate("ACTION")
+    other = arkit_puppet(KEYS, "Other")
+    generate("ACTION")
+    for head in (puppet, other):
+        every_key("mute", True)(head)
+    bpy.context.view_layer.objects.active = puppet
+    subject = diagnosed()["key_muted"].subject
+    puppet.name, other.name = "Meanwhile", "Puppet"
+    puppet.name = "Other"
+    assert bpy.ops.wav2sem.fix_mouth(cause="key_muted", subject=subject) == {"FINISHED"}
+    assert (key_of(puppet).mute, key_of(other).mute) == (False, True)
+    bpy.data.objects.remove(puppet)
+    assert not bpy.ops.wav2sem.fix_mouth.poll()
+
+
 def test_the_speech_at_the_current_frame_is_judged(puppet: bpy.types.Object) -> None:
     for start in (1, 200):
         bpy.context.scene.wav2sem_lipsync.start_frame = start
