@@ -180,6 +180,7 @@ def rewrite(
         rest = come_to_rest(bag, fcurves.get(renamed.get(name, value_path(name))), before, keep_edits)
         if rest is not None:
             now[name] = rest
+    now = _in_order(now, keyframes.curves_of(bag), renamed)
     id_bytes.store(action, ids.WRITTEN, pack({"fps": np.float64(curves.fps), **to_arrays(now)}, level=0))
     return edited
 
@@ -217,15 +218,30 @@ def _renamed(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -
                 found[name] = stray
                 strays.remove(stray)
                 break
-    return found | _exchanged({name: fcurves[path] for path, name in paths.items() if path in fcurves}, stored)
+    return found | _exchanged(fcurves, stored)
+
+
+def _in_order(
+    curves: dict[str, Written], fcurves: dict[str, bpy.types.FCurve], renamed: dict[str, str]
+) -> dict[str, Written]:
+    """`curves` in the order in which their F-curves stand, by which renamed shape keys are known; lost ones last."""
+    order = {path: place for place, path in enumerate(fcurves)}
+    places = {name: order.get(renamed.get(name, value_path(name)), len(order)) for name in curves}
+    return {name: curves[name] for name in sorted(curves, key=places.__getitem__)}
 
 
 def _exchanged(fcurves: dict[str, bpy.types.FCurve], stored: dict[str, Written]) -> dict[str, str]:
-    """Where the curves of shape keys are two of which have each other's name now; quick while nothing is edited."""
-    places = {name: keyframes.places(fcurve) for name, fcurve in fcurves.items()}
+    """Where the curves of shape keys are two of which have each other's name now; quick while nothing is edited.
+
+    Such curves have changed places, too. Those that stand as they were written had their keys pasted: hand edits.
+    """
+    places = {name: keyframes.places(fcurves[path]) for name in stored if (path := value_path(name)) in fcurves}
     off = {name: _count_off(places[name], stored[name].keys) for name in places}
+    order = {path: place for place, path in enumerate(fcurves)}
     found: dict[str, str] = {}
     for one, two in combinations([name for name in off if off[name]], 2):
+        if order[value_path(one)] < order[value_path(two)]:
+            continue
         crossed = _count_off(places[one], stored[two].keys) + _count_off(places[two], stored[one].keys)
         if 2 * crossed < off[one] + off[two]:
             found |= {one: value_path(two), two: value_path(one)}

@@ -6,13 +6,13 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
 import bpy
 
-from ..inference import LipSyncError, MeshError
+from ..inference import CurveSet, LipSyncError, MeshError
 from ..inference.pieces import Piece, to_plain
 from . import (
     animation,
@@ -113,14 +113,14 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     yield False
     problem = _problem(task, first)
     return Report(
-        sentence=_sentence(name, result, problem),
+        sentence=_sentence(name, result, written.own, problem),
         notes=notes,
         moves=not problem,
         object=name,
         action=written.action,
         first_frame=first,
         last_frame=last,
-        keys=0 if result.baked.cache else result.curves.key_count,
+        keys=0 if result.baked.cache else _spoken(result, written.own).key_count,
         speech_seconds=round(result.speech_seconds, 3),
         compute_seconds=round(result.compute_seconds, 3),
         write_seconds=round(seconds, 3),
@@ -198,12 +198,19 @@ def _problem(task: Task, first: int) -> str:
     return verify.problem(scene, obj, first)
 
 
-def _sentence(name: str, result: Result, problem: str) -> str:
+def _spoken(result: Result, own: tuple[str, ...]) -> CurveSet:
+    """The curves without those of the shape keys `own`, which are left to the user."""
+    pairs = [pair for pair in zip(result.curves.names, result.curves.keys, strict=True) if pair[0] not in own]
+    return replace(result.curves, names=tuple(name for name, _ in pairs), keys=tuple(keys for _, keys in pairs))
+
+
+def _sentence(name: str, result: Result, own: tuple[str, ...], problem: str) -> str:
     if problem:
         return problem
     if result.baked.cache is not None:
         return f"“{name}” speaks for {result.speech_seconds:.1f} s from a vertex cache."
-    keys = f"{result.curves.key_count} keys on {len(result.curves.names)} shape keys"
+    spoken = _spoken(result, own)
+    keys = f"{spoken.key_count} keys on {len(spoken.names)} shape keys"
     return f"“{name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 

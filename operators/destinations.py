@@ -82,6 +82,11 @@ def write(
     else:
         written = _write_anew(keys, curves, name, to_nla, about, undo, keep_edits)
     brought = animation.stored_curves(bpy.data.actions[written.action, None])
+    if wanted and brought.keys().isdisjoint(wanted):
+        raise LipSyncError(
+            f"Your own curves in “{written.action}” move every shape key that would speak; delete them, then generate "
+            "again."
+        )
     return replace(written, own=tuple(key for key in wanted if key not in brought))
 
 

@@ -16,7 +16,7 @@ def look(context: bpy.types.Context, scene: bpy.types.Scene, obj: bpy.types.Obje
     """Diagnose `obj` in `scene`, keep what was found where the panel sees it; returns whether the mouth moves."""
     verdict, state = verify.diagnose(scene, obj), job_state(context)
     forget(state)
-    state.diagnosed, state.verdict = obj.name, verify.headline(obj, verdict)
+    state.diagnosed, state.verdict = obj.session_uid, verify.headline(obj, verdict)
     for cause in verdict.causes:
         entry = state.causes.add()
         entry.cause, entry.subject, entry.sentence, entry.fix = cause.id, cause.subject, cause.sentence, cause.fix
@@ -25,8 +25,14 @@ def look(context: bpy.types.Context, scene: bpy.types.Scene, obj: bpy.types.Obje
 
 def forget(state: bpy.types.PropertyGroup) -> None:
     """Show no causes any more."""
-    state.diagnosed = state.verdict = ""
+    state.diagnosed, state.verdict = 0, ""
     state.causes.clear()
+
+
+def _diagnosed(context: bpy.types.Context) -> bpy.types.Object | None:
+    """The head that was looked at, however it is called now; None when there is none, or it is gone."""
+    uid = job_state(context).diagnosed
+    return next((obj for obj in bpy.data.objects if obj.session_uid == uid), None)
 
 
 def _undiagnosable(context: bpy.types.Context, obj: bpy.types.Object | None) -> str:
@@ -74,13 +80,13 @@ class LIPSYNC_OT_fix_mouth(Greyed, bpy.types.Operator):
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         """The head that was looked at must still be there."""
-        state = job_state(context)
-        obj = context.scene.objects.get(state.diagnosed) or bpy.data.objects.get(state.diagnosed)
-        return _undiagnosable(context, obj) if state.diagnosed else f"Click “{LIPSYNC_OT_diagnose.bl_label}” first."
+        obj = _diagnosed(context)
+        return _undiagnosable(context, obj) if obj is not None else f"Click “{LIPSYNC_OT_diagnose.bl_label}” first."
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Find the cause again, mend it, look again."""
-        obj = bpy.data.objects[job_state(context).diagnosed]
+        obj = _diagnosed(context)
+        assert obj is not None  # see poll
         known = verify.diagnose(context.scene, obj).causes
         cause = next((each for each in known if (each.id, each.subject) == (self.cause, self.subject)), None)
         if cause is None or cause.mend is None:

@@ -13,6 +13,7 @@ import bpy
 from . import ids
 from .keyframes import value_path
 from .nla_strips import gave_way, is_ours
+from .single_user import is_shared
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,18 @@ def parts_of(keys: bpy.types.Key | None) -> list[Part]:
 
 
 def spare_parts(keys: bpy.types.Key) -> list[Part]:
-    """Lip sync of this file that was baked on `keys` and has no place in its animation; the latest last."""
+    """Lip sync of this file that was baked on `keys` and has no place in its animation; the latest last.
+
+    It is told by the name of its mesh, which another head may bear by now: what that one plays is not spare.
+    """
     placed = {part.action for part in parts_of(keys)}
     actions = [action for action in bpy.data.actions if is_ours(action) and action not in placed]
     held = [(action, *pair) for action in actions for pair in _held_by(action, keys)]
-    return [Part(*each) for each in held if each[1].name_display == keys.user.name]
+    return [
+        Part(action, slot, curves)
+        for action, slot, curves in held
+        if slot.name_display == keys.user.name and not is_shared(keys, action, slot)
+    ]
 
 
 def played_names(keys: bpy.types.Key | None) -> frozenset[str]:

@@ -140,7 +140,7 @@ class LipSyncJob(bpy.types.PropertyGroup):
     speed: FloatProperty()  # seconds of speech per second that the last one took; 0: none yet
     causes: CollectionProperty(type=LipSyncCause)
     verdict: StringProperty()  # one sentence on whether the mouth moves, "" when nobody asked
-    diagnosed: StringProperty()  # name of the object that it is about
+    diagnosed: IntProperty()  # session id of the object that it is about, whose name may be another's by now; 0: none
     target_key: StringProperty()  # which mesh the next two describe
     target_line: StringProperty()
     target_usable: BoolProperty()

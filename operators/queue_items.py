@@ -84,8 +84,10 @@ def _prepare(scene_uid: int, key: str) -> Task:
     else:
         source = audio_source.from_settings(entry, scene)
     head = entry.head
-    if head is not None and head.name not in scene.objects:
-        raise MeshError(f"“{head.name}” is not in the scene “{scene.name}”.")
+    if head is None:
+        raise MeshError("This entry has no head; choose one, or remove the entry.")
+    if head.name not in scene.objects:
+        raise MeshError(f"“{head.name}” is not in the scene “{scene.name}”; choose another head.")
     changes = {"style": entry.style_name or None, "start_frame": entry.start_frame}
     others = [each.head for each in queue_of(scene).entries if each.key != key and each.head is not None]
     if head in others and settings_of(scene).mode == bake_modes.CACHE:
@@ -93,7 +95,7 @@ def _prepare(scene_uid: int, key: str) -> Task:
             f"A vertex cache holds one line and “{head.name}” has several in the queue; make one entry of all their "
             "strips, or bake ARKit keys."
         )
-    if head is not None and head.data in [other.data for other in others]:
+    if head.data in [other.data for other in others]:
         changes["destination"] = "NLA"
     return task_of(bpy.context, scene, head, source, **changes)
 

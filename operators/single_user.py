@@ -22,11 +22,12 @@ Owner = Any  # bpy.types.Key or bpy.types.Object
 _TWEAKED = "An animation strip that another head plays too is being tweaked; leave tweak mode first."
 
 
-def holders(data: bpy.types.AnimData) -> Iterator[Holder]:
+def holders(data: bpy.types.AnimData | None) -> Iterator[Holder]:
     """Who may play an Action: the animation data itself, and every strip, those in meta strips too."""
-    yield data
-    for track in data.nla_tracks:
-        yield from with_inner(track.strips)
+    if data is not None:
+        yield data
+        for track in data.nla_tracks:
+            yield from with_inner(track.strips)
 
 
 def exchange(holder: Holder, action: bpy.types.Action | None, slot: Any | None) -> None:
@@ -81,6 +82,6 @@ def is_shared(owner: Owner, action: bpy.types.Action, slot: Any) -> bool:
     return any(
         holder.action == action and holder.action_slot == slot
         for user in users
-        if user != owner and getattr(user, "animation_data", None) is not None
-        for holder in holders(user.animation_data)
+        if user != owner
+        for holder in holders(getattr(user, "animation_data", None))
     )

@@ -25,9 +25,10 @@ from .strip_times import ROUNDED, is_muted, span_of, times_of
 
 
 def as_heard(scene: bpy.types.Scene, source: AudioSource, start_frame: float) -> AudioSource:
-    """`source`; or where strips play it from `start_frame` on, but trimmed or in parts, what these let be heard.
+    """`source`; or where strips play it from `start_frame` on, but trimmed, retimed or in parts, what these let be
+    heard.
 
-    Lips would go on where nothing is heard otherwise. Raises AudioError.
+    Otherwise lips would go on where nothing is heard, and speech be heard at two speeds at once. Raises AudioError.
     """
     editor = scene.sequence_editor
     if source.placed or editor is None:
@@ -42,9 +43,12 @@ def as_heard(scene: bpy.types.Scene, source: AudioSource, start_frame: float) ->
     heard = from_strips(parts, fps)
     begin, end = heard.recordings[0].stretches[0], heard.recordings[-1].stretches[-1]
     last = start_frame + heard.recordings[0].length * fps
-    if len(parts) == 1 and begin.frames[0] < start_frame + ROUNDED and end.frames[-1] > last - ROUNDED:
+    retimed = any(map(is_retimed, parts))
+    whole = len(parts) == 1 and begin.frames[0] < start_frame + ROUNDED and end.frames[-1] > last - ROUNDED
+    if whole and not retimed:
         return source
-    return replace(heard, note=f"“{source.name}” is trimmed in the sequencer; the lips move while it is heard.")
+    how = "retimed" if retimed else "trimmed"
+    return replace(heard, note=f"“{source.name}” is {how} in the sequencer; the lips move while it is heard.")
 
 
 def place(scene: bpy.types.Scene, source: AudioSource, pieces: tuple[Piece, ...], undo: ExitStack) -> tuple[Piece, ...]:
@@ -89,7 +93,7 @@ def _placed(scene: bpy.types.Scene, source: Recording, frames: Sequence[float], 
     for there in editor.strips_all:
         left, right = span_of(there)
         untrimmed = left < start_frame + ROUNDED and right > frames[-1] - ROUNDED
-        if untrimmed and _plays(there, source, start_frame, fps):
+        if untrimmed and not is_retimed(there) and _plays(there, source, start_frame, fps):
             return there
     whole = math.floor(start_frame + 1e-6)
     strip, new_sound = _new_strip(editor, source, whole)
@@ -168,7 +172,7 @@ def _file_of(source: Recording) -> Iterator[str]:
 
 def _plays(strip: Any, source: Recording, frame: float, fps: float) -> bool:
     """Whether `strip` is heard and plays `source`, or a part of it, as if that began at `frame`."""
-    if strip.type != "SOUND" or strip.sound is None or is_muted(strip) or is_retimed(strip):
+    if strip.type != "SOUND" or strip.sound is None or is_muted(strip):
         return False
     same = strip.sound.session_uid == source.sound or _same_file(strip.sound, source.path)
     return same and abs(times_of(strip, fps).first_sample - frame) < 0.01

@@ -23,7 +23,7 @@ class TargetMesh:
     uid: Blender's session id of the object, found again however it is renamed.
     shape: vertex and edge count; the bake stops when they changed meanwhile.
     fit: how FLAME lies in the mesh, None when only its ARKit keys are driven.
-    keys: names of its shape keys, the reference key left out.
+    keys: names of its shape keys, the reference key left out; reference: that one's, "" without keys.
     driven: those of `keys` whose value has a driver.
     can_create: shape keys may be added (not so in a library override).
     """
@@ -35,6 +35,7 @@ class TargetMesh:
     keys: tuple[str, ...]
     driven: frozenset[str]
     can_create: bool
+    reference: str = ""
 
     def bind(self, names: Sequence[str]) -> tuple[tuple[Channel, ...], tuple[str, ...]]:
         """How the model's `names` reach the mesh: channels (existing keys and, on FLAME, new ones), and the new names.
@@ -46,6 +47,11 @@ class TargetMesh:
         if self.fit is not None:
             taken = arkit_names.recognise(self.keys, names)
             new = tuple(name for name in names if name not in taken)
+            if self.reference in new:
+                raise MeshError(
+                    f"“{self.reference}” is the first of the shape keys of “{self.name}” and moves nothing there; move "
+                    "the basis above it."
+                )
             single = tuple(channel for channel in found if len(channel.columns) == 1)
             found = single + tuple(Channel(name, (names.index(name),)) for name in new)
             if new and not self.can_create:
@@ -81,6 +87,7 @@ def read_target(obj: bpy.types.Object | None) -> TargetMesh:
         keys=names,
         driven=_driven(keys, names),
         can_create=mesh.override_library is None,
+        reference=keys.reference_key.name if keys else "",
     )
 
 

@@ -41,7 +41,8 @@ def _animated(baked: bpy.types.Key | None) -> Iterator[Place]:
         if data is None or (baked is not None and owner == baked):
             continue
         for each in (data, *with_inner(strip for track in data.nla_tracks for strip in track.strips)):
-            if each.action and each.action_slot and not (baked is not None and is_ours(each.action)):
+            # An object keyed beside its lip sync, as Blender does it, plays another slot of the same action.
+            if each.action and each.action_slot and not (baked is not None and is_ours(each.action, each.action_slot)):
                 bag = bag_of(each.action, each.action_slot)
                 yield from ((owner, curve.data_path, curve.array_index) for curve in bag.fcurves) if bag else ()
 

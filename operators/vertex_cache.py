@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import bpy
@@ -154,8 +154,14 @@ def switch_off(obj: bpy.types.Object, first: float, last: float, undo: ExitStack
 
 
 def find(obj: bpy.types.Object) -> bpy.types.Modifier | None:
-    """Our modifier on `obj`."""
-    return next((each for each in obj.modifiers if each.type == "MESH_CACHE" and each.name.startswith(ids.TRACK)), None)
+    """Our modifier on `obj`, whatever it is called now: a second one beside it would move everything twice."""
+    caches = [each for each in obj.modifiers if each.type == "MESH_CACHE"]
+    return next((each for each in caches if each.name.startswith(ids.TRACK) or _plays_ours(each)), None)
+
+
+def _plays_ours(modifier: bpy.types.Modifier) -> bool:
+    """Whether its file lies where a bake puts them."""
+    return PureWindowsPath(modifier.filepath.removeprefix("//")).parent.name == FOLDER  # knows slashes of both kinds
 
 
 def opened(modifier: bpy.types.Modifier) -> PointCache:

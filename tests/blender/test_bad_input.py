@@ -140,6 +140,17 @@ def test_chosen_head_that_was_deleted_from_the_scene(settings: Any) -> None:
     refused("not in the scene")
 
 
+def test_a_head_whose_basis_was_deleted(settings: Any) -> None:
+    """The next shape key takes its place, has no effect any more, and another of its name cannot be made."""
+    head = made_up_head()
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    blocks = head.data.shape_keys.key_blocks
+    head.shape_key_remove(blocks["Basis"])
+    refused(
+        f"“{blocks[0].name}” is the first of the shape keys of “Head” and moves nothing there; move the basis above"
+    )
+
+
 @pytest.mark.parametrize("count", [5022, 5024, 1])
 def test_wrong_vertex_count(count: int, settings: Any) -> None:
     add_mesh("Head", np.random.default_rng(0).normal(size=(count, 3)), np.zeros((0, 3)))

@@ -352,6 +352,15 @@ def test_a_head_without_lip_sync(puppet: bpy.types.Object) -> None:
     assert list(found) == ["nothing"] and not found["nothing"].fix
 
 
+def test_what_another_head_plays_is_never_offered(puppet: bpy.types.Object) -> None:
+    """Meshes exchange their names as they are pasted and renamed; the lip sync of one is not the other's."""
+    generate("ACTION")
+    other = arkit_puppet(KEYS, "Other")
+    puppet.data.name, other.data.name = "Other", "Puppet"
+    (cause,) = [cause for cause in verify.diagnose(bpy.context.scene, other).causes if not cause.playback]
+    assert cause.id == "nothing"
+
+
 def test_a_deleted_shape_key_is_named(puppet: bpy.types.Object) -> None:
     generate("ACTION")
     puppet.shape_key_remove(key_of(puppet))
@@ -366,6 +375,22 @@ def test_a_cause_that_has_gone_meanwhile(puppet: bpy.types.Object) -> None:
     before = fingerprint()
     assert bpy.ops.wav2sem.fix_mouth(cause="pinned", subject="") == {"CANCELLED"}
     assert fingerprint() == before and not job_state(bpy.context).causes
+
+
+def test_the_head_that_was_looked_at_is_mended_whatever_it_is_called(puppet: bpy.types.Object) -> None:
+    generate("ACTION")
+    other = arkit_puppet(KEYS, "Other")
+    generate("ACTION")
+    for head in (puppet, other):
+        every_key("mute", True)(head)
+    bpy.context.view_layer.objects.active = puppet
+    subject = diagnosed()["key_muted"].subject
+    puppet.name, other.name = "Meanwhile", "Puppet"
+    puppet.name = "Other"
+    assert bpy.ops.wav2sem.fix_mouth(cause="key_muted", subject=subject) == {"FINISHED"}
+    assert (key_of(puppet).mute, key_of(other).mute) == (False, True)
+    bpy.data.objects.remove(puppet)
+    assert not bpy.ops.wav2sem.fix_mouth.poll()
 
 
 def test_the_speech_at_the_current_frame_is_judged(puppet: bpy.types.Object) -> None:

@@ -202,6 +202,26 @@ def test_two_shape_keys_may_exchange_their_names(mode: str, destination: str, se
     assert np.count_nonzero(values_at(puppet, "mouthSmileLeft", FRAMES)) < 20, "but what was edited"
 
 
+@pytest.mark.parametrize("destination", ["ACTION", "SLOT"])
+@pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
+def test_keys_that_two_curves_exchanged_are_hand_edits(mode: str, destination: str, settings: Any) -> None:
+    """Copied from one to the other and back: no shape key was renamed, so that they stand where they were pasted."""
+    puppet = arkit_puppet(NAMES)
+    settings.keys = mode
+    generate()
+    one, two = (curves_of(puppet)[name] for name in ("jawOpen", "mouthFunnel"))
+    copied = keyframes.read(one), keyframes.read(two)
+    keyframes.write(one, copied[1])
+    keyframes.write(two, copied[0])
+    pasted = {name: values_at(puppet, name, FRAMES) for name in ("jawOpen", "mouthFunnel")}
+    assert set(animation.hand_edits(bake_of(puppet))) == set(pasted)
+    settings.destination = destination
+    for act in (lambda: strength(puppet, 0.5), generate):
+        act()
+        for name, values in pasted.items():
+            np.testing.assert_allclose(values_at(puppet, name, FRAMES), values, atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", ["EVERY", "REDUCED"])
 def test_a_curve_that_is_not_generated_for_a_while_comes_back(
     mode: str, puppet: bpy.types.Object, settings: Any

@@ -482,6 +482,18 @@ def test_a_cache_that_gives_way_to_another_is_told(settings: Any, tmp_path: Path
     assert np.abs(evaluated(head, 212) - rest(head)).max() > 1e-3
 
 
+@pytest.mark.parametrize("mode", ["CACHE", "ARKIT"])
+def test_a_cache_whose_modifier_was_renamed_gives_way_too(mode: str, settings: Any, tmp_path: Path) -> None:
+    head = made_up_head()
+    saved(tmp_path)
+    generate("CACHE")
+    spoken = evaluated(head, 20)
+    cache_of(head).name = "Mouth"
+    generate(mode)
+    assert len(head.modifiers) == 1
+    np.testing.assert_allclose(evaluated(head, 20), spoken, atol=1e-4)
+
+
 def test_it_survives_saving_and_moving_the_folder(settings: Any, tmp_path: Path) -> None:
     made_up_head()
     (tmp_path / "one").mkdir()

@@ -303,6 +303,7 @@ def test_what_was_lost_is_named(loss: str, settings: Any, speech_file: Path) -> 
     generate_all()
     assert statuses() == ["FAILED", "DONE"]
     assert queue().entries[0].sentence.endswith(".")
+    assert "; choose" in queue().entries[0].sentence, "the way out, in this entry"
 
 
 def test_one_undo_step_in_a_script(settings: Any) -> None:

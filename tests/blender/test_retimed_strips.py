@@ -13,10 +13,11 @@ import bpy
 import numpy as np
 import pytest
 import soundfile
-from heads import made_up_head, motion_of
+from heads import evaluated, made_up_head, motion_of
 from strip_tools import add_strip, drag, mixdown, sequencer, set_handles
 from wav2sem_lipsync.inference import AudioError
 from wav2sem_lipsync.operators import retiming
+from wav2sem_lipsync.operators.properties import job_state
 from wav2sem_lipsync.operators.strip_times import heard_of, span_of
 
 FPS, LENGTH = 24.0, 10.0
@@ -210,3 +211,23 @@ def test_a_sound_that_runs_backwards_is_refused() -> None:
     strip = SimpleNamespace(name="line", retiming_keys=[Key(*key) for key in keys])
     with pytest.raises(AudioError, match="runs backwards"):
         retiming.content_map(strip)
+
+
+def test_a_file_whose_strip_was_retimed_is_not_heard_again_beside_it(
+    window: None, speech_file: Path, toy_folder: Path
+) -> None:
+    settings = bpy.context.scene.wav2sem_lipsync
+    settings.audio_path, settings.start_frame = str(speech_file), 11
+    head = made_up_head()
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    (strip,) = bpy.context.scene.sequence_editor.strips_all
+    with sequencer(strip):
+        assert bpy.ops.sequencer.retiming_segment_speed_set(speed=50) == {"FINISHED"}
+    bpy.context.view_layer.objects.active = head
+    head.select_set(True)
+    assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+    before = [evaluated(head, frame) for frame in range(11, 150)]
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    assert len(bpy.context.scene.sequence_editor.strips_all) == 1
+    assert "“babble.wav” is retimed in the sequencer" in job_state(bpy.context).details
+    np.testing.assert_allclose([evaluated(head, frame) for frame in range(11, 150)], before, atol=1e-4)

@@ -85,3 +85,15 @@ def test_poses_without_keys_survive(settings: Any, frame: int) -> None:
     assert bpy.ops.wav2sem.diagnose_mouth() == {"FINISHED"}
     assert [value(place) for place in [*places, (blink, "value", -1)]] == [POSED] * (len(places) + 1)
     assert bpy.context.scene.frame_current == frame
+
+
+def test_a_pose_survives_where_the_object_is_keyed_beside_its_lip_sync(settings: Any) -> None:
+    """Blender puts its keys into the action of its shape keys."""
+    head = arkit_puppet(NAMES)
+    generate()
+    keyed(head, "location")
+    assert head.animation_data.action == head.data.shape_keys.animation_data.action
+    for _ in range(2):  # the second time in an action that another one has replaced
+        head.location.x = POSED
+        generate()
+        assert head.location.x == POSED

@@ -96,3 +96,25 @@ def test_strips_that_move_everything_are_told(settings: Any) -> None:
     with pytest.raises(RuntimeError, match="strip “Smile” moves every shape key"):
         generate()
     assert fingerprint() == before
+
+
+def test_curves_that_move_everything_are_told(settings: Any) -> None:
+    """Such as those of a lip sync that was merged: nothing is left to be written beside them."""
+    obj = arkit_puppet(NAMES)
+    settings.destination = "SLOT"
+    add_key(obj, "frown").keyframe_insert("value", frame=1)
+    generate()
+    assert bpy.ops.wav2sem.merge_edits() == {"FINISHED"}
+    before = fingerprint()
+    with pytest.raises(RuntimeError, match="move every shape key that would speak; delete them"):
+        generate()
+    assert fingerprint() == before
+
+
+def test_only_what_was_written_is_counted(settings: Any) -> None:
+    obj = arkit_puppet(NAMES)
+    for name in NAMES[:2]:
+        obj.data.shape_keys.key_blocks[name].keyframe_insert("value", frame=1)
+    settings.destination = "SLOT"
+    generate()
+    assert f"on {len(NAMES) - 2} shape keys." in bpy.context.window_manager.wav2sem_job.message
