@@ -230,6 +230,33 @@ def test_resumed_run_waits_for_workers_that_a_kill_left_behind(long_batch: list[
     assert len(list(made.iterdir())) == GOOD + MORE
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize(("fate", "code"), [("killed", 0), ("confused", 1)])
+def test_a_worker_ends_whatever_becomes_of_its_batch(
+    fate: str, code: int, tmp_path: Path, speech_file: Path, toy_folder: Path
+) -> None:
+    """Blender 4.5's wheel waits for ever where Python ends by itself after a bake."""
+    made_up_head()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    places = str(tmp_path / "shot.blend"), str(speech_file), "Head", str(tmp_path / "a.blend"), str(toy_folder)
+    job = BatchJob(1, *places)
+    command = [sys.executable, str(ROOT / "bake.py"), "--", "--worker"]
+    answers, into = os.pipe()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=into, stderr=subprocess.DEVNULL, text=True) as worker:
+        os.close(into)
+        if fate == "killed":
+            os.close(answers)
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(asdict(job)) + "\n" + "no job\n" * (fate == "confused"))
+        worker.stdin.flush()
+        try:
+            assert worker.wait(timeout=60) == code
+        finally:
+            worker.kill()
+    if fate == "confused":
+        os.close(answers)
+
+
 def _children(task: Path) -> list[str]:
     return (task / "children").read_text().split()
 
