@@ -32,7 +32,7 @@ def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes
         raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
-    if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
+    if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
     try:
         os.lstat(_beside(path))

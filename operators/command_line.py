@@ -135,9 +135,11 @@ def _report_place(options: argparse.Namespace, jobs: Sequence[BatchJob]) -> Path
     """Where the report goes; raises JobListError where it would replace something else."""
     listed = Path(os.path.abspath(options.jobs))
     suffix = f".{options.only}" if options.only else ""
+    if not (listed.name or options.report):
+        raise JobListError(f"“{listed}” has no folder for a report beside it; say with --report where it goes.")
     # No ending is left out: jobs.csv, jobs.json and the folder jobs would share a journal.
     report = Path(options.report) if options.report else listed.with_name(f"{listed.name}{suffix}.report.csv")
-    used = {options.jobs, *(path for job in jobs for path in (job.blend, job.audio, job.output))}
+    used = {options.jobs, *(path for job in jobs if job.output for path in (job.blend, job.audio, job.output))}
     if report.is_dir() or batch_jobs.place(str(report)) in map(batch_jobs.place, used):
         raise JobListError(f"The report “{report}” is a folder, the list or a file of a job; choose another name.")
     return report
@@ -214,7 +216,10 @@ def _progress(fraction: float, stage: str) -> None:
 
 def _package(folder: str) -> ModelPackage:
     """The package in `folder`; between the jobs of a batch its files are checked only when they changed."""
-    files = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*")) if path.is_file()]
+    try:
+        files = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*")) if path.is_file()]
+    except OSError:  # no folder that may be looked into: that is told as of any other
+        return ModelPackage.read(folder)
     return _checked_package(folder, tuple((name, file.st_size, file.st_mtime_ns) for name, file in files))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -86,3 +87,9 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(name: str, tmp_p
     with pytest.raises(OutputError, match="; choose "):
         check_place(tmp_path / name, (".csv", ".json"))
     check_place(tmp_path / "face.csv", (".csv", ".json"))
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.X_OK)
+    with pytest.raises(OutputError, match="choose a folder that exists and may be written to"):
+        check_place(tmp_path / "face.csv", (".csv",))

@@ -296,8 +296,19 @@ def test_report_replaces_nothing_else(name: str, tmp_path: Path, capsys: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.csv", "out"]
 
 
+def test_a_whole_disk_as_the_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing lies beside the root, where the report would go."""
+    monkeypatch.setattr(command_line.batch_jobs, "read_jobs", lambda *_: [BatchJob(1, problem="None.")])
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(["--jobs", Path.cwd().anchor])
+    assert "say with --report where it goes" in capsys.readouterr().err
+
+
 def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:
-    for change in (["--only", "9"], ["--only", ""], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
+    for change in (
+        ["--only", "9"], ["--only", ""], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")],
+        ["--jobs", "n" * 300],
+    ):  # fmt: skip
         done = subprocess.run([*batch, *change], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2, change
         assert "Traceback" not in done.stderr

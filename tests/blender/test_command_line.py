@@ -106,6 +106,7 @@ BAD = {
     "no folder": ({"output": "/nowhere/out.blend"}, "cannot be written"),
     "no blend": ({"output": "out.mp4"}, "end in .blend"),
     "no model": ({"model": "/nowhere"}, "model"),
+    "no name of a model": ({"model": "m" * 300}, "model"),
     "no style": ({"style": "opera"}, "style"),
 }
 
