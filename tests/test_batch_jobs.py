@@ -240,6 +240,20 @@ def test_journal_knows_what_is_finished(tmp_path: Path) -> None:
     assert journal.Journal(path, keep=False).finished(job) is None  # no --resume: everything anew
 
 
+def test_output_whose_vertex_cache_is_gone_is_made_again(tmp_path: Path) -> None:
+    job, cache = make_job(tmp_path), tmp_path / "Head-1.pc2"
+    Path(job.output).write_text("plays it")
+    cache.touch()
+    book = journal.Journal(tmp_path / "journal", keep=True)
+    book.start(job)
+    Path(job.output).write_text("plays it now")
+    book.done(job, {"status": "done", "cache": str(cache)})
+    book.close()
+    assert journal.Journal(tmp_path / "journal", keep=True).finished(job) is not None
+    cache.unlink()
+    assert journal.Journal(tmp_path / "journal", keep=True).finished(job) is None
+
+
 def test_output_from_an_earlier_run_is_not_taken_for_done(tmp_path: Path) -> None:
     job, path = make_job(tmp_path), tmp_path / "journal"
     Path(job.output).write_text("yesterday's")

@@ -93,6 +93,16 @@ def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
     assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
 
 
+def test_the_report_names_the_cache_that_an_output_plays(tmp_path: Path) -> None:
+    """Earlier caches are kept, and who tidies up has to know which one counts."""
+    answer = MARK + json.dumps({"status": "done", "cache": "lip_sync/Head-2.pc2"})
+    command = [sys.executable, "-c", f"import sys; sys.stdin.readline(); print({answer!r}, flush=True)"]
+    job = BatchJob(1, audio="a.wav", output=str(tmp_path / "a.blend"))
+    assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
+    with (tmp_path / "report.csv").open(newline="") as file:
+        assert [row["cache"] for row in csv.DictReader(file)] == ["lip_sync/Head-2.pc2"]
+
+
 OBEDIENT = f"""
 import json, pathlib, sys, time
 for line in sys.stdin:
