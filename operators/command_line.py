@@ -19,8 +19,9 @@ from typing import Any
 
 import bpy
 
-from ..inference import EMBEDDED_MODEL, Cancelled, LipSyncError, MeshError, ModelPackage, OutputError
+from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
 from ..inference.console import tell
+from ..inference.errors import in_words
 from . import (
     audio_source,
     bake,
@@ -52,8 +53,8 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
         line |= {"ok": True, **_run(options)}
-    except (LipSyncError, KeyboardInterrupt) as error:
-        line["error"] = str(error) or str(Cancelled())  # Ctrl-C says nothing
+    except (LipSyncError, MemoryError, KeyboardInterrupt) as error:
+        line["error"] = in_words(error)
         tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
         tell(f"Error: {line['error']}", sys.stderr)
     if not tell(json.dumps(line), sys.stdout):
@@ -159,8 +160,8 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         with suppress(OSError):  # that there is no folder is told by `_run`
             Path(job["output"]).parent.mkdir(parents=True, exist_ok=True)
         return {"status": "done", **_run(argparse.Namespace(**job), threads=1)}
-    except LipSyncError as error:
-        return {"status": "failed", "error": str(error)}
+    except (LipSyncError, MemoryError) as error:
+        return {"status": "failed", "error": in_words(error)}
     except Exception as error:
         return {"status": "failed", "error": f"Unexpected {type(error).__name__}: {error}"}
 
