@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -56,6 +57,9 @@ if __name__ == "__main__":
         code = main(_own_arguments())
     except SystemExit as usage:
         code = int(usage.code or 0)
+    except Exception:  # else Python would end by itself, see below
+        traceback.print_exc()
+        code = 1
     for stream in filter(None, (sys.stdout, sys.stderr)):
         with suppress(OSError):  # the disk of a log is full, or its reader gone: the code says how the jobs went
             stream.flush()

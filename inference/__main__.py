@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .arkit import arkit_view
 from .console import hush, tell
-from .errors import Cancelled, LipSyncError, OutputError
+from .errors import LipSyncError, OutputError, in_words
 from .interchange import check_place, write_json, write_live_link_csv
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .motion import FaceMotion, write_motion
@@ -139,8 +139,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.fps:
             motion = motion.at_rate(options.fps)
         _write(motion, options)
-    except (LipSyncError, KeyboardInterrupt) as error:
-        tell(f"Error: {str(error) or Cancelled()}", sys.stderr)  # Ctrl-C says nothing
+    except (LipSyncError, MemoryError, KeyboardInterrupt) as error:
+        tell(f"Error: {in_words(error)}", sys.stderr)
         return 1
     except OSError as error:
         tell(f"Error: “{options.output}” cannot be written ({error.strerror or error}).", sys.stderr)

@@ -39,3 +39,10 @@ class Cancelled(LipSyncError):
 
     def __init__(self, message: str = "Cancelled; nothing was changed.") -> None:
         super().__init__(message)
+
+
+def in_words(error: BaseException) -> str:
+    """The sentence on `error`: ours say it themselves, Ctrl-C says nothing, and a lack of memory no way out."""
+    if isinstance(error, MemoryError):
+        return "There is too little memory for this; close other programs, or cut the speech into pieces."
+    return str(error) or str(Cancelled())

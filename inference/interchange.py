@@ -32,7 +32,7 @@ def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
     if path.suffix.lower() not in suffixes:
         *most, last = suffixes
         raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
-    if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK):
+    if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
     try:
         os.lstat(_beside(path))
@@ -79,8 +79,11 @@ def write_json(motion: FaceMotion, path: str | Path) -> None:
     beside = _beside(Path(path))
     try:
         with beside.open("w", encoding="utf-8") as file:
-            weights = [[round(float(value), 6) for value in row] for row in motion.weights]
-            json.dump({"fps": motion.fps, "start": motion.start, "names": motion.names, "weights": weights}, file)
+            head = json.dumps({"fps": motion.fps, "start": motion.start, "names": motion.names})
+            file.write(f'{head[:-1]}, "weights": [')
+            for number, row in enumerate(motion.weights):  # hours at once would be gigabytes of Python's floats
+                file.write(", " * (number > 0) + json.dumps([round(float(value), 6) for value in row]))
+            file.write("]}")
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -7,8 +7,10 @@ sample, int32 samples; then float32 x, y, z per vertex, sample after sample (Aut
 
 from __future__ import annotations
 
+import glob
 import os
 import struct
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ SUFFIX = ".pc2"
 _HEADER = struct.Struct("<12siiffi")
 _MAGIC = b"POINTCACHE2\0"
 _MOST = 1 << 40  # bytes: more is no cache but a damaged header
+_GIVEN_UP = 86_400.0  # seconds since anything was written to what is half a cache: who did was killed
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def write_cache(
 
     It gets the name `stem`-1.pc2, or the next number that is free: a cache that exists may belong to another version
     of the .blend. Written beside its place and renamed, so that it appears whole or not at all, whatever `blocks`
-    raises. Raises CacheError when the folder cannot be written.
+    raises. What lies there half-written since a day or more is removed. Raises CacheError when the folder cannot be
+    written.
     """
     if samples <= 0 or vertices <= 0 or _bytes(vertices, samples) > _MOST:
         raise ValueError(f"{samples} samples of {vertices} vertices are no cache")
@@ -85,6 +89,7 @@ def write_cache(
     new_folder = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder, stem)
         with beside.open("xb") as file:
             file.write(_HEADER.pack(_MAGIC, 1, vertices, start, 1.0, samples))
             for block in blocks:
@@ -106,6 +111,14 @@ def write_cache(
 
 def _bytes(vertices: int, samples: int) -> int:
     return 12 * vertices * samples
+
+
+def _sweep(folder: Path, stem: str) -> None:
+    """Remove what writers that were killed left beside the caches `stem`."""
+    for path in folder.glob(f".{glob.escape(stem)}.{'[0-9a-f]' * 32}"):
+        with suppress(OSError):  # what cannot be removed stops no bake
+            if time.time() - path.stat().st_mtime > _GIVEN_UP:
+                path.unlink()
 
 
 def _publish(beside: Path, folder: Path, stem: str) -> Path:

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from importlib.metadata import distributions
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -69,7 +68,7 @@ class Session:
 
     provider: a key of `PROVIDERS`, or "AUTO" for the fastest that the machine offers. threads: 0 means one per core.
     `provider` then says where it runs, `note` in one sentence why that is not what was asked for (else None).
-    `cancelled` may be set: a run ends soon after it turns true, however long it would take.
+    `cancelled` may be set: a run ends soon after it turns true, or after Ctrl-C, however long it would take.
     Raises ModelError when the graph cannot be loaded, RuntimeMissing when onnxruntime cannot.
     """
 
@@ -99,8 +98,7 @@ class Session:
         """
         options = _onnxruntime().RunOptions()
         try:
-            with _ended_by(self.cancelled, options):
-                answer = self._session.run([output], inputs, options)[0]
+            answer = self._run(output, inputs, options)
         except Exception as error:
             if options.terminate:
                 raise Cancelled from error
@@ -109,6 +107,21 @@ class Session:
         if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":  # texts, a sequence, nothing
             raise ModelError(f"“{self._path.name}” answers with something other than numbers; get a whole model.")
         return answer
+
+    def _run(self, output: str, inputs: dict[str, np.ndarray], options: Any) -> Any:
+        """What the graph answers. It runs on a thread: a stranger's may loop for ever, and nothing else would end it.
+
+        onnxruntime looks at `options` between two nodes; Python hears of Ctrl-C only when it is not inside a call.
+        """
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(self._session.run, [output], inputs, options)
+            try:
+                while not wait([running], _GLANCE).done:
+                    options.terminate |= self.cancelled is not None and self.cancelled()
+            except BaseException:
+                options.terminate = True
+                raise
+            return running.result()[0]
 
     def _recover(self, error: Exception) -> None:
         """Load the graph on the CPU after a device failed; raises ModelError when it was the CPU."""
@@ -144,29 +157,6 @@ class Session:
         if session.get_providers()[0] != wanted[0]:
             self._fall_back("its driver or libraries are missing")
         return session
-
-
-@contextmanager
-def _ended_by(cancelled: Callable[[], bool] | None, options: Any) -> Iterator[None]:
-    """Meanwhile, let a run with `options` end when `cancelled()` turns true: a stranger's graph may loop for ever."""
-    if cancelled is None:
-        yield
-        return
-    over = Event()
-
-    def watch() -> None:
-        while not over.wait(_GLANCE):
-            if cancelled():
-                options.terminate = True
-                return
-
-    watcher = Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
 
 
 def _essence(error: Exception) -> str:

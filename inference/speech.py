@@ -103,6 +103,7 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
                 raise AudioError(f"“{path}” is a folder; choose a sound file in it.")
             if not path.is_file():
                 raise AudioError(f"There is no sound file at “{path}”; choose another one.")
+            path.open("rb").close()  # of one that may not be read libsndfile says that it is no sound
         if (path.stat().st_size if content is None else len(content)) == 0:
             raise AudioError(f"“{path.name}” is an empty file; export the speech again.")
         # soundfile itself cannot encode a POSIX name that is no UTF-8.

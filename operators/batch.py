@@ -31,7 +31,7 @@ from .batch_journal import Journal
 from .batch_worker import MARK
 
 REPORT = ["number", "status", "audio", "object", "output", "error", "keys", "first_frame", "last_frame"]
-REPORT += ["speech_seconds", "compute_seconds", "write_seconds", "seconds", "moves", "sentence"]
+REPORT += ["speech_seconds", "compute_seconds", "write_seconds", "seconds", "moves", "cache", "sentence"]
 
 # Workers fill the cores; the threads with which numpy's libraries wait for work would take them from other workers.
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1")

@@ -11,6 +11,8 @@ import math
 import os
 import re
 import reprlib
+import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import zip_longest
@@ -72,13 +74,13 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
     """
     path = Path(source).absolute()
     lines: list[dict[str | None, Any]]
-    if path.is_dir():
+    if os.path.isdir(path):
         folder = path
         lines = [
             {"audio": str(file)}
             for file in sorted(path.rglob("*"))
             # macOS puts a file's attributes beside it under such a name where a disk has no place for them.
-            if file.suffix.lower() in SOUNDS and not file.name.startswith("._") and file.is_file()
+            if file.suffix.lower() in SOUNDS and not file.name.startswith("._") and os.path.isfile(file)
         ]
     else:
         folder, lines = path.parent, _read_list(path)
@@ -97,7 +99,7 @@ def read_jobs(source: str, defaults: Mapping[str, Any]) -> list[BatchJob]:
         jobs.append(job)
     readers: dict[str, list[int]] = {}
     for job in jobs:
-        for file in {place(file) for file in (job.blend, job.audio) if file}:
+        for file in _read_places(job.blend, job.audio) if job.output else ():
             readers.setdefault(file, []).append(job.number)
     return [_sparing(job, readers.get(place(job.output), [])) for job in jobs]
 
@@ -121,16 +123,27 @@ def writers(jobs: Sequence[BatchJob]) -> dict[int, int]:
     found: dict[int, int] = {}
     for job in jobs:
         if not job.problem:
-            opened = place(job.blend)
-            if opened in written:
+            for opened in _read_places(job.blend) & written.keys():
                 found[job.number] = written[opened]
             written[place(job.output)] = job.number
     return found
 
 
 def place(path: str) -> str:
-    """The same for two ways to write the same path."""
-    return os.path.normcase(os.path.abspath(path))
+    """The same for two ways to write the same path, through links to folders too.
+
+    A link to a file is a place of its own: what is written there replaces the link, not what it leads to.
+    """
+    folder, name = os.path.split(path)
+    spelt = os.path.join(os.path.realpath(folder), name)
+    if sys.platform == "darwin":  # its disks take no notice of case, nor of how an accent is composed
+        return unicodedata.normalize("NFC", spelt).casefold()
+    return os.path.normcase(spelt)
+
+
+def _read_places(*files: str) -> set[str]:
+    """The places that decide what is found at `files`: their own and, of links, those that they lead to."""
+    return {place(path) for file in files if file for path in (file, os.path.realpath(file))}
 
 
 def checked_number(name: str, value: Any) -> float:
@@ -227,8 +240,9 @@ def _job(number: int, line: Mapping[str | None, Any], defaults: Mapping[str, Any
             if name == "output":  # fields are what the job says, not what a folder is called
                 base = base.replace("{", "{{").replace("}", "}}")
             values[name] = str(Path(base, str(values[name]))) if values.get(name) else ""
-        sound = Path(values["audio"])
-        inside = sound.parent.relative_to(folder) if sound.is_relative_to(folder) else Path()
+        sound, top = Path(values["audio"]), os.path.abspath(folder)
+        within = Path(os.path.abspath(sound.parent))
+        inside = within.relative_to(top) if within.is_relative_to(top) else Path()
         values["output"] = _filled(values["output"], name=sound.stem, folder=inside, number=number)
     except ValueError as error:
         return BatchJob(number, audio=str(line.get("audio", "")), problem=f"The job is not well written: {error}")

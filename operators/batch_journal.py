@@ -54,14 +54,17 @@ class Journal:
         return self._file.fileno()
 
     def finished(self, job: BatchJob) -> dict[str, Any] | None:
-        """What was reported of `job` ({} where the run was killed just then) if its output is there, else None."""
+        """What was reported of `job` ({} where the run was killed just then) if its output is there, else None.
+
+        A vertex cache that it plays belongs to the output.
+        """
         stamp = _stamp(job)
         if stamp is None:
             return None
         key, line = self._done.get(place(job.output), ("", {}))
         begun = self._begun.get(place(job.output), [])
         if key == job.key and all(before == stamp for _, before in begun):
-            return line
+            return line if os.path.isfile(line.get("cache") or job.output) else None
         return {} if begun and begun[-1][0] == job.key and begun[-1][1] != stamp else None
 
     def start(self, job: BatchJob) -> None:

@@ -19,13 +19,16 @@ MARK = "lipsync-result "  # Blender prints other lines
 
 
 def serve(run: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
-    """Answer jobs with `run` until stdin ends; does not return then."""
+    """Answer jobs with `run` until stdin ends, or nobody takes the answers; does not return then."""
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(jobs,), daemon=True).start()
     while True:
         line = run(json.loads(jobs.get()))
-        sys.stdout.write(f"\n{MARK}{json.dumps(line)}\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"\n{MARK}{json.dumps(line)}\n")
+            sys.stdout.flush()
+        except OSError:  # the batch was killed, and `_read` has not met the end of stdin yet
+            os._exit(0)
 
 
 def _read(jobs: queue.SimpleQueue[str]) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 
 import bpy
 
-from ..inference import EMBEDDED_MODEL, Cancelled, LipSyncError, MeshError, ModelPackage, OutputError
+from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
 from ..inference.console import tell
+from ..inference.errors import in_words
 from . import (
     audio_source,
     bake,
@@ -53,8 +54,8 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
         line |= {"ok": True, **_run(options)}
-    except (LipSyncError, KeyboardInterrupt) as error:
-        line["error"] = str(error) or str(Cancelled())  # Ctrl-C says nothing
+    except (LipSyncError, MemoryError, KeyboardInterrupt) as error:
+        line["error"] = in_words(error)
         tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
         tell(f"Error: {line['error']}", sys.stderr)
     if not tell(json.dumps(line), sys.stdout):
@@ -136,9 +137,11 @@ def _report_place(options: argparse.Namespace, jobs: Sequence[BatchJob]) -> Path
     """Where the report goes; raises JobListError where it would replace something else."""
     listed = Path(os.path.abspath(options.jobs))
     suffix = f".{options.only}" if options.only else ""
+    if not (listed.name or options.report):
+        raise JobListError(f"“{listed}” has no folder for a report beside it; say with --report where it goes.")
     # No ending is left out: jobs.csv, jobs.json and the folder jobs would share a journal.
     report = Path(options.report) if options.report else listed.with_name(f"{listed.name}{suffix}.report.csv")
-    used = {options.jobs, *(path for job in jobs for path in (job.blend, job.audio, job.output))}
+    used = {options.jobs, *(path for job in jobs if job.output for path in (job.blend, job.audio, job.output))}
     if report.is_dir() or batch_jobs.place(str(report)) in map(batch_jobs.place, used):
         raise JobListError(f"The report “{report}” is a folder, the list or a file of a job; choose another name.")
     return report
@@ -158,8 +161,8 @@ def _answer(job: dict[str, Any]) -> dict[str, Any]:
         with suppress(OSError):  # that there is no folder is told by `_run`
             Path(job["output"]).parent.mkdir(parents=True, exist_ok=True)
         return {"status": "done", **_run(argparse.Namespace(**job), threads=1)}
-    except LipSyncError as error:
-        return {"status": "failed", "error": str(error)}
+    except (LipSyncError, MemoryError) as error:
+        return {"status": "failed", "error": in_words(error)}
     except Exception as error:
         return {"status": "failed", "error": f"Unexpected {type(error).__name__}: {error}"}
 
@@ -217,7 +220,10 @@ def _progress(fraction: float, stage: str) -> None:
 
 def _package(folder: str) -> ModelPackage:
     """The package in `folder`; between the jobs of a batch its files are checked only when they changed."""
-    files = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*")) if path.is_file()]
+    try:
+        files = [(path.name, path.stat()) for path in sorted(Path(folder).glob("*")) if path.is_file()]
+    except OSError:  # no folder that may be looked into: that is told as of any other
+        return ModelPackage.read(folder)
     return _checked_package(folder, tuple((name, file.st_size, file.st_mtime_ns) for name, file in files))
 
 

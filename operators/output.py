@@ -120,7 +120,7 @@ def _usd(place: str, obj: bpy.types.Object) -> None:
 def _alembic(place: str, obj: bpy.types.Object) -> None:
     """Alembic has no shape keys: it carries the vertices of every frame, modifiers applied.
 
-    On a full disk its writer ends Blender itself, so that room is looked for before.
+    Where it finds no room its writer ends Blender itself, so that room is looked for before.
     """
     scene = bpy.context.scene
     with _selected(obj):
@@ -136,7 +136,7 @@ def _alembic(place: str, obj: bpy.types.Object) -> None:
 
 
 def _check_room(place: str, obj: bpy.types.Object, frames: int) -> None:
-    """Raises OutputError when the disk may not hold `obj` in so many frames."""
+    """Raises OutputError when the disk may not hold `obj` in so many frames, OSError when no file may be as large."""
     mesh: Any = obj.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
     needed, free = _ALEMBIC_VERTEX * len(mesh.vertices) * frames, shutil.disk_usage(Path(place).parent).free
     if free < needed:
@@ -144,6 +144,9 @@ def _check_room(place: str, obj: bpy.types.Object, frames: int) -> None:
             f"{frames} frames of “{obj.name}” may take {needed / 1e6:.0f} MB, and the disk has {free / 1e6:.0f} MB "
             "left; make room there or choose another folder."
         )
+    if hasattr(os, "posix_fallocate"):  # quotas and limits of a file's size, which the disk's own figures do not tell
+        with open(place, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, needed)
 
 
 # How a name may end: the operator that writes it, and the function that calls it.

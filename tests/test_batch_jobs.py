@@ -70,7 +70,7 @@ def test_bad_lines_are_jobs_with_a_problem(tmp_path: Path) -> None:
         {"start_frame": "-1e9"}, {"tolerance": -1}, {"tolerance": "inf"}, {"within": 0}, {"output": {"a": 1}},
         {"output": "{folder:>10}"}, {"output": "{name[a]}"}, {"output": "{name:>9999999999}"}, {"output": "{name!r}"},
         {"output": "{name.__class__}"}, {"output": "{}"}, {"output": "{name"}, {"output": "a\0b.blend"},
-        {"audio": "a\0b.wav"}, {"audio": "\ud800.wav"}, {"object": "\ud800"},
+        {"audio": "a\0b.wav"}, {"audio": "\ud800.wav"}, {"object": "\ud800"}, {"blend": "\0"}, {"model": "\ud800"},
     ],
 )  # fmt: skip
 def test_bad_line_leaves_the_others_alone(line: dict[str, Any], tmp_path: Path) -> None:
@@ -100,6 +100,48 @@ def test_output_under_two_spellings_is_one(tmp_path: Path) -> None:
     lines = [{"audio": "a.wav", "output": "o/x.blend"}, {"audio": "b.wav", "output": "o/../o/x.blend"}]
     (tmp_path / "jobs.json").write_text(json.dumps(lines))
     assert "Job 1 writes" in jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)[1].problem
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_places_through_links_are_one(tmp_path: Path) -> None:
+    """A show's folder often has a short name that is a link."""
+    (tmp_path / "disk" / "shots").mkdir(parents=True)
+    (tmp_path / "show").symlink_to("disk/shots")
+    (tmp_path / "latest.blend").symlink_to("disk/shots/a.blend")
+    lines = [
+        {"output": "disk/shots/a.blend"}, {"output": "show/a.blend"}, {"output": "show/../a.blend"},
+        {"output": "disk/a.blend"}, {"output": "b.blend", "blend": "latest.blend"}, {"output": "latest.blend"},
+        {"output": "c.blend", "blend": "late.blend"}, {"output": "show/late.blend"},
+    ]  # fmt: skip
+    (tmp_path / "late.blend").symlink_to("disk/shots/late.blend")
+    (tmp_path / "jobs.json").write_text(json.dumps([{"audio": "a.wav"} | line for line in lines]))
+    found = jobs.read_jobs(str(tmp_path / "jobs.json"), DEFAULTS)
+    assert [job.number for job in found if "writes" in job.problem] == [2, 4]
+    assert [job.number for job in found if "over" in job.problem] == [6, 8]
+    assert jobs.writers(found) == {5: 1}
+
+
+@pytest.mark.parametrize(("system", "alike"), [("darwin", True), ("linux", False)])
+def test_names_that_a_mac_takes_for_one(
+    system: str, alike: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disks take no notice of case, nor of how an accent is composed."""
+    for name in ("Caf\u00e9.wav", "cafe\u0301.flac"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(sys, "platform", system)
+    found = jobs.read_jobs(str(tmp_path), DEFAULTS)
+    assert [bool(job.problem) for job in found] == [False, alike]
+
+
+def test_folder_within_the_batch_however_it_is_written(tmp_path: Path) -> None:
+    """Output follows the sound's folder, but never out of its own by the dots of a sound's path."""
+    audio = ["ep/../act 1/a.wav", "../voices/b.wav", str(tmp_path / "list" / "act 2" / "c.wav")]
+    (tmp_path / "list").mkdir()
+    lines = [{"audio": name, "output": "baked/{folder}/{name}.blend"} for name in audio]
+    (tmp_path / "list" / "jobs.json").write_text(json.dumps(lines))
+    found = jobs.read_jobs(str(tmp_path / "list" / ".." / "list" / "jobs.json"), DEFAULTS)
+    places = [os.path.relpath(job.output, tmp_path / "list" / "baked") for job in found]
+    assert places == [os.path.join("act 1", "a.blend"), "b.blend", os.path.join("act 2", "c.blend")]
 
 
 def test_what_other_jobs_read_is_not_written_over(tmp_path: Path) -> None:
@@ -196,6 +238,20 @@ def test_journal_knows_what_is_finished(tmp_path: Path) -> None:
     assert journal.Journal(path, keep=True).finished(job) is None  # the speech changed
     make_job(tmp_path)
     assert journal.Journal(path, keep=False).finished(job) is None  # no --resume: everything anew
+
+
+def test_output_whose_vertex_cache_is_gone_is_made_again(tmp_path: Path) -> None:
+    job, cache = make_job(tmp_path), tmp_path / "Head-1.pc2"
+    Path(job.output).write_text("plays it")
+    cache.touch()
+    book = journal.Journal(tmp_path / "journal", keep=True)
+    book.start(job)
+    Path(job.output).write_text("plays it now")
+    book.done(job, {"status": "done", "cache": str(cache)})
+    book.close()
+    assert journal.Journal(tmp_path / "journal", keep=True).finished(job) is not None
+    cache.unlink()
+    assert journal.Journal(tmp_path / "journal", keep=True).finished(job) is None
 
 
 def test_output_from_an_earlier_run_is_not_taken_for_done(tmp_path: Path) -> None:

@@ -69,15 +69,26 @@ def test_failures_are_one_sentence_and_write_nothing(
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["a.wav"]
 
 
-def test_ctrl_c_is_one_sentence(
-    wav: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (KeyboardInterrupt(), "Cancelled; nothing was changed."),
+        (
+            MemoryError("Unable to allocate 220. MiB"),
+            "There is too little memory for this; close other programs, or cut the speech into pieces.",
+        ),
+    ],
+)
+def test_what_is_no_error_of_ours_is_one_sentence(
+    error: BaseException, words: str, wav: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(LipSyncModel, "run", interrupted)
     assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 1
-    assert capsys.readouterr().err == "Error: Cancelled; nothing was changed.\n"
+    assert capsys.readouterr().err == f"Error: {words}\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 

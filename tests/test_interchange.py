@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,3 +89,21 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(name: str, tmp_p
     with pytest.raises(OutputError, match="; choose "):
         check_place(tmp_path / name, (".csv", ".json"))
     check_place(tmp_path / "face.csv", (".csv", ".json"))
+
+
+def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: not mode & os.X_OK)
+    with pytest.raises(OutputError, match="choose a folder that exists and may be written to"):
+        check_place(tmp_path / "face.csv", (".csv",))
+
+
+def test_an_hour_as_json_takes_no_more_memory_than_a_second(tmp_path: Path) -> None:
+    long = replace(motion(), weights=np.tile(motion().weights, (200, 1)))
+    tracemalloc.start()
+    write_json(long, tmp_path / "face.json")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
+    found = json.loads((tmp_path / "face.json").read_text())
+    assert list(found) == ["fps", "start", "names", "weights"]
+    np.testing.assert_allclose(found["weights"], long.weights, atol=1e-6)

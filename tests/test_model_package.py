@@ -7,11 +7,15 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import soundfile
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -319,8 +323,9 @@ def test_graph_that_answers_with_no_numbers(
         LipSyncModel.load(folder).run(Speech(babble))
 
 
-def test_a_graph_that_never_ends_can_be_cancelled(folder: Path, babble: np.ndarray) -> None:
-    """A loop of 2^62 rounds."""
+@pytest.fixture
+def endless(folder: Path) -> Path:
+    """A package with a loop of 2^62 rounds."""
     round_of = helper.make_tensor_value_info("round", TensorProto.INT64, [])
     on, goes_on = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("on", "goes_on"))
     was, now = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, None]) for name in ("was", "now"))
@@ -338,9 +343,32 @@ def test_a_graph_that_never_ends_can_be_cancelled(folder: Path, babble: np.ndarr
     model.ir_version = 8
     onnx.save(model, folder / "wav2sem.onnx")
     write_json(folder)
-    lips, asked = LipSyncModel.load(folder), itertools.count()
+    return folder
+
+
+def test_a_graph_that_never_ends_can_be_cancelled(endless: Path, babble: np.ndarray) -> None:
+    lips, asked = LipSyncModel.load(endless), itertools.count()
     with pytest.raises(Cancelled, match="nothing was changed"):
         lips.run(Speech(babble), cancelled=lambda: next(asked) > 3)
+
+
+def test_ctrl_c_ends_a_graph_that_never_ends(endless: Path, babble: np.ndarray, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", babble, 16000)
+    script = """if True:
+        import sys, threading, _thread
+        from inference import lipsync_model
+        from inference.__main__ import main
+        listen = lipsync_model.AudioEncoder.listen
+        def interrupted(*args, **options):
+            threading.Timer(0.5, _thread.interrupt_main).start()
+            return listen(*args, **options)
+        lipsync_model.AudioEncoder.listen = interrupted
+        sys.exit(main(sys.argv[1:]))"""
+    command = [sys.executable, "-c", script, str(tmp_path / "a.wav"), "-o", str(tmp_path / "m.npz")]
+    done = subprocess.run(
+        [*command, "--model", str(endless)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (1, "Error: Cancelled; nothing was changed.\n")
 
 
 def test_unknown_blendshape(folder: Path) -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +101,22 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
             yield np.zeros((2, 5, 3), "<f4").view(Block)
 
     assert PointCache.open(write_cache(tmp_path, "Head", 1.0, 40, 5, stream())).samples == 40
+
+
+def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    names = [
+        f".Head [1].{'0a' * 16}",
+        f".Head [1].{'0b' * 16}",
+        f".Head 1.{'0a' * 16}",
+        ".Head [1].notes",
+        "Head [1]-1.pc2",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    for name in set(names) - {names[1]}:  # that one is being written to
+        os.utime(tmp_path / name, (0, time.time() - 100_000))
+    path = write_cache(tmp_path, "Head [1]", 1.0, 1, 2, [np.zeros((1, 2, 3))])
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*names[1:], path.name])
 
 
 @settings(max_examples=200, deadline=None)

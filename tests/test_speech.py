@@ -112,6 +112,16 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, kind: str) -> Non
     assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
 
 
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "speech.wav").write_bytes(b"none")  # libsndfile says of both that it is no sound
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(AudioError, match=r"cannot be read \(.*Permission denied"):
+        read_speech(tmp_path / "speech.wav")
+
+
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ALAW"])
 @pytest.mark.parametrize("kind", ["WAV", "WAVEX", "RF64", "AIFF", "AU", "W64"])
 def test_copies_that_break_off(tmp_path: Path, kind: str, subtype: str) -> None:

@@ -32,6 +32,7 @@ from .checkpoints import config_of
 from .config import SAMPLE_RATE, STYLES
 from .corpus.clips import corpus_folder
 from .evaluation.clips import EvalClip, EvalSet
+from .figures import as_json
 from .frozen import Heard, train_after
 from .geometry import EYES, MEASURES, NEUTRAL_GAP, LipGeometry, lip_geometry
 from .losses import PRESSED
@@ -272,8 +273,8 @@ def main() -> None:
         for variant in TRAINED:
             run(variant, seed, judge, options, heard)
         rows = table(options.folder, options.seeds, len(judge.held_out))
-        (options.folder / "ablation.json").write_text(json.dumps(rows, indent=1))
-        print(json.dumps(rows, indent=1))
+        (options.folder / "ablation.json").write_text(as_json(rows, indent=1))
+        print(as_json(rows, indent=1))
 
 
 if __name__ == "__main__":

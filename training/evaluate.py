@@ -8,7 +8,6 @@ Writes report.md with its pictures, and scores.json. Every section answers one q
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from .evaluation.rest import jitter, nonspeech, recordings, rest_figures, seams,
 from .evaluation.robustness import other_speakers, robustness
 from .evaluation.tables import columns_of, table
 from .evaluation.vertices import HeldOut, need_corpus, vertex_rows
+from .figures import as_json
 from .train import CACHE, REAL_SPEECH
 
 SCORES = ("r_ap", "r_sp", "r_w", "lag", "r_lag", "amp", "ampw", "n_close", "rec", "prec")
@@ -178,7 +178,7 @@ class Report:
         text = head + table(self.verdicts, ("what", "wanted", "reached", "holds")) + "".join(self.text)
         (self.options.out / "report.md").write_text(text, encoding="utf-8")
         self.data["verdicts"] = self.verdicts
-        (self.options.out / "scores.json").write_text(json.dumps(self.data, indent=1, default=float))
+        (self.options.out / "scores.json").write_text(as_json(self.data, indent=1))
         return text
 
 

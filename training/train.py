@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import os
 import time
@@ -31,6 +30,7 @@ from . import checkpoints
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, STYLES, Config, profile
 from .corpus.clips import corpus_folder
+from .figures import as_json
 from .geometry import MEASURES, lip_geometry
 from .losses import PRESSED, LipLoss
 from .model import FaceFormer, Prediction, count_parameters
@@ -234,9 +234,9 @@ def train(
                 writer.add_scalar(f"{name}/{key}", value, step)
         if openings:
             best.offer(float(np.mean(openings)), step, average)
-        tqdm.write(json.dumps(figures))
+        tqdm.write(as_json(figures))
         with (run / "log.jsonl").open("a") as log:
-            log.write(json.dumps(figures) + "\n")
+            log.write(as_json(figures) + "\n")
         plain_network = accelerator.unwrap_model(network)
         checkpoints.save(run / "last.pt", {
             "config": config.to_dict(), "names": list(corpus.names), "network": plain_network.state_dict(),

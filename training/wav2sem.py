@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import time
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from . import checkpoints
 from .config import FPS, HOP, Config
 from .corpus.clips import corpus_folder
 from .encoder import Wav2Sem
+from .figures import as_json
 from .packing import Clip, Corpus, open_corpus, save_array
 
 LONGEST = 12.0  # seconds: longer clips are not trained on
@@ -269,8 +269,8 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, ini
                 "collapse_ratio": collapse_ratio(heard, aims),
                 "correlation": float(np.corrcoef(heard.ravel(), aims.ravel())[0, 1]),
             }
-    (folder / "retrieval.json").write_text(json.dumps(report, indent=1))
-    tqdm.write(json.dumps(report))
+    (folder / "retrieval.json").write_text(as_json(report, indent=1))
+    tqdm.write(as_json(report))
     return network
 
 

@@ -93,6 +93,16 @@ def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
     assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
 
 
+def test_the_report_names_the_cache_that_an_output_plays(tmp_path: Path) -> None:
+    """Earlier caches are kept, and who tidies up has to know which one counts."""
+    answer = MARK + json.dumps({"status": "done", "cache": "lip_sync/Head-2.pc2"})
+    command = [sys.executable, "-c", f"import sys; sys.stdin.readline(); print({answer!r}, flush=True)"]
+    job = BatchJob(1, audio="a.wav", output=str(tmp_path / "a.blend"))
+    assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
+    with (tmp_path / "report.csv").open(newline="") as file:
+        assert [row["cache"] for row in csv.DictReader(file)] == ["lip_sync/Head-2.pc2"]
+
+
 OBEDIENT = f"""
 import json, pathlib, sys, time
 for line in sys.stdin:
@@ -230,6 +240,33 @@ def test_resumed_run_waits_for_workers_that_a_kill_left_behind(long_batch: list[
     assert len(list(made.iterdir())) == GOOD + MORE
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize(("fate", "code"), [("killed", 0), ("confused", 1)])
+def test_a_worker_ends_whatever_becomes_of_its_batch(
+    fate: str, code: int, tmp_path: Path, speech_file: Path, toy_folder: Path
+) -> None:
+    """Blender 4.5's wheel waits for ever where Python ends by itself after a bake."""
+    made_up_head()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    places = str(tmp_path / "shot.blend"), str(speech_file), "Head", str(tmp_path / "a.blend"), str(toy_folder)
+    job = BatchJob(1, *places)
+    command = [sys.executable, str(ROOT / "bake.py"), "--", "--worker"]
+    answers, into = os.pipe()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=into, stderr=subprocess.DEVNULL, text=True) as worker:
+        os.close(into)
+        if fate == "killed":
+            os.close(answers)
+        assert worker.stdin is not None
+        worker.stdin.write(json.dumps(asdict(job)) + "\n" + "no job\n" * (fate == "confused"))
+        worker.stdin.flush()
+        try:
+            assert worker.wait(timeout=60) == code
+        finally:
+            worker.kill()
+    if fate == "confused":
+        os.close(answers)
+
+
 def _children(task: Path) -> list[str]:
     return (task / "children").read_text().split()
 
@@ -269,8 +306,19 @@ def test_report_replaces_nothing_else(name: str, tmp_path: Path, capsys: pytest.
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.csv", "out"]
 
 
+def test_a_whole_disk_as_the_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing lies beside the root, where the report would go."""
+    monkeypatch.setattr(command_line.batch_jobs, "read_jobs", lambda *_: [BatchJob(1, problem="None.")])
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(["--jobs", Path.cwd().anchor])
+    assert "say with --report where it goes" in capsys.readouterr().err
+
+
 def test_wrong_usage_of_a_batch(batch: list[str], tmp_path: Path) -> None:
-    for change in (["--only", "9"], ["--only", ""], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")]):
+    for change in (
+        ["--only", "9"], ["--only", ""], ["--workers", "0"], ["--jobs", str(tmp_path / "none.csv")],
+        ["--jobs", "n" * 300],
+    ):  # fmt: skip
         done = subprocess.run([*batch, *change], capture_output=True, text=True, timeout=120, check=False)
         assert done.returncode == 2, change
         assert "Traceback" not in done.stderr

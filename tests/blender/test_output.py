@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
+from conftest import ROOT
 from heads import add_object, evaluated, made_up_head
 from wav2sem_lipsync.operators import left_out, output
 from wav2sem_lipsync.operators.whole_file import is_whole
@@ -252,6 +255,24 @@ def test_alembic_looks_for_room_before_it_writes(tmp_path: Path, monkeypatch: py
         output.write(tmp_path / "head.abc", head)
     bpy.context.scene.frame_end = 20
     output.write(tmp_path / "head.abc", head)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no such call")
+def test_alembic_under_a_quota(speech_file: Path, toy_folder: Path, tmp_path: Path) -> None:
+    """A limit of the size of files stands for it: the disk has room, and only a try tells."""
+    import resource
+
+    made_up_head()
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    options = arguments(speech_file, toy_folder, tmp_path / "head.abc")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bake.py"), str(tmp_path / "shot.blend"), "--", *options],
+        capture_output=True, text=True, timeout=120, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)),
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written (File too large)" in json.loads(done.stdout.splitlines()[-1])["error"]
+    assert [path.name for path in tmp_path.iterdir()] == ["shot.blend"]
 
 
 def test_the_reason_is_said_and_not_the_place_in_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

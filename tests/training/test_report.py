@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +144,21 @@ def test_a_report_without_a_head_measures_the_rest(head, toy_folder: Path, tmp_p
     assert "| silence |" in text and "at rest without speech" in text
     assert "Left out: jitter" in text and "give an .npz with v_template as --flame" in text
     assert "Left out: seams" in text and "give its folder with --real" in text
+
+
+def test_what_cannot_be_measured_is_null(toy_folder: Path, tmp_path: Path) -> None:
+    """A clip without closures has no lag of closures; most programs refuse a file with NaN in it."""
+    report = evaluate.Report(LipSyncModel.load(toy_folder), None, Namespace(out=tmp_path, style=None))
+    report.data["clips"] = [{"lag": np.float32("nan"), "n_close": np.int64(0), "r": (0.5, np.inf)}]
+    report.verdicts.append({"what": "lag", "holds": np.bool_(False), "reached": float("nan")})
+    report.save()
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    data = json.loads((tmp_path / "scores.json").read_text(), parse_constant=refuse)
+    assert data["clips"] == [{"lag": None, "n_close": 0, "r": [0.5, None]}]
+    assert data["verdicts"] == [{"what": "lag", "holds": False, "reached": None}]
 
 
 def test_a_report_that_has_no_place(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
