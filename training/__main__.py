@@ -36,7 +36,7 @@ PLANS = {
     "cpu": Plan(25.0, 8.0, 95.0, 6),
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
-ADVANCE = 25  # ms; see model.MemoryGraph
+ADVANCE = 20  # ms; see model.MemoryGraph
 DENSE_SHARE = 0.67  # of the last training, which so comes to know the pace of its package
 
 
