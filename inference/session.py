@@ -114,8 +114,8 @@ class Session:
         onnxruntime looks at `options` between two nodes; Python hears of Ctrl-C only when it is not inside a call.
         """
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(self._session.run, [output], inputs, options)
             try:
+                running = pool.submit(self._session.run, [output], inputs, options)
                 while not wait([running], _GLANCE).done:
                     options.terminate |= self.cancelled is not None and self.cancelled()
             except BaseException:

@@ -355,7 +355,8 @@ def test_a_graph_that_never_ends_can_be_cancelled(endless: Path, babble: np.ndar
 def test_ctrl_c_ends_a_graph_that_never_ends(endless: Path, babble: np.ndarray, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", babble, 16000)
     script = """if True:
-        import sys, threading, _thread
+        import signal, sys, threading, _thread
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # where it is ignored, as in the background
         from inference import lipsync_model
         from inference.__main__ import main
         listen = lipsync_model.AudioEncoder.listen
