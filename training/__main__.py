@@ -33,11 +33,10 @@ class Plan:
 
 PLANS = {
     "small": Plan(2.0, 0.0, 0.0, 2),
-    "cpu": Plan(25.0, 8.0, 95.0, 6),
+    "cpu": Plan(25.0, 8.0, 90.0, 6),
     "full": Plan(60.0, 20.0, 120.0, 8),
 }
 ADVANCE = 20  # ms; see model.MemoryGraph
-DENSE_SHARE = 0.67  # of the last training, which so comes to know the pace of its package
 
 
 def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str]]:
@@ -47,7 +46,7 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "training.train"]
     train = [*launch, "--profile", profile, "--threads", "1", "--closure-weight", "1.5"]
     where = ["--cache", str(cache), "--real", str(speech / "real")]
-    train += [*where, "--patience", "10", "--every", "5"]
+    train += [*where, "--patience", "10"]
     sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if plan.wav2sem else []
     last = "sentences" if plan.wav2sem else "lips"
     steps = [
@@ -62,8 +61,8 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
         go_on = ["--initial", str(runs / "lips" / "last.pt"), "--minutes", str(plan.sentences), "--rate", "5e-4"]
         labels = ["--labels", str(runs / "labels.jsonl")]
         steps.append(["-m", "training.label", str(runs / "lips" / "last.pt"), labels[1], *where])
-        grown = ["--layers", str(plan.layers), "--dense-share", str(DENSE_SHARE)]
-        steps.append([*train, "--folder", str(runs / last), *go_on, *grown, *sentences, *labels])
+        deeper = ["--layers", str(plan.layers)]
+        steps.append([*train, "--folder", str(runs / last), *go_on, *deeper, *sentences, *labels])
     package = ["-m", "training.export", str(runs / last / "last.pt"), str(runs / "package")]
     fitted = ["--calibrate", str(cache), "--real", str(speech / "real")]
     return [*steps, [*package, "--advance", str(ADVANCE), "--step", str(DENSE_STEP), *fitted, *sentences]]
