@@ -58,7 +58,7 @@ class Closure:
         return slope
 
     def firm(self, weights: np.ndarray, names: tuple[str, ...], basis: np.ndarray, fps: float) -> np.ndarray:
-        """Weights (T, K) at `fps` Hz with closures that close; `basis` (K, V, 3) in metres, +Y up. Others stay."""
+        """Weights (T, K) at `fps` Hz with closures that close, and gaps `narrowed`; `basis` (K, V, 3): m, +Y up."""
         slope = self._slope(basis)
         closing = names.index(CLOSING_SHAPE)
         if slope[closing] > -1e-3:  # of pairs that are no lips
@@ -67,8 +67,8 @@ class Closure:
         part = np.clip((sure - self.begins) / (self.certain - self.begins), 0.0, 1.0)
         part = part * part * (3.0 - 2.0 * part)
         gap = self.neutral + weights @ slope
-        narrow = self.narrowed(gap)
-        wanted = reachable(narrow + part * np.minimum(self.shut - narrow, 0.0), FASTEST / fps)
+        near = self.narrowed(gap)
+        wanted = reachable(near + part * np.minimum(self.shut - near, 0.0), FASTEST / fps)
         firmed = weights.copy()
         firmed[:, closing] += (wanted - gap) / slope[closing]
         return firmed.clip(0.0, 1.0)
