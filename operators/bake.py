@@ -85,8 +85,7 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         before = played_names(obj.data.shape_keys)
         pieces = sound.place(scene, task.source, result.pieces, undo)
         if result.baked.cache is None:
-            sharing = [other for other in bpy.data.objects if other.data == obj.data]
-            found = [vertex_cache.switch_off(other, first, last, undo) for other in sharing]
+            found = [vertex_cache.switch_off(each, first, last, undo) for each in face_properties.sharing(obj)]
             earlier = _cache_note(next(filter(None, found), ""), "is switched off")
             written = _animate(obj, task, result, pieces, undo)
             if face_properties.snapshot(obj, scene) != task.sliders:  # turned while the network ran
@@ -95,7 +94,7 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         else:
             earlier = _cache_note(vertex_cache.playing(obj), "plays no more; its file stays where it is")
             written = _play_cache(obj, task, result, undo)
-        refine.nod_all(obj, scene, undo)
+        refine.nod(obj, scene, undo)
         if obj.data.shape_keys:
             shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
         sound.play_in_sync(scene, last, undo)
@@ -111,16 +110,16 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     for layer in getattr(find_scene(task.scene), "view_layers", ()):
         layer.update()
     yield False
-    problem = _problem(task, first)
+    problem, spoken = _problem(task, first), _spoken(result, written.own)
     return Report(
-        sentence=_sentence(name, result, written.own, problem),
+        sentence=problem or _sentence(name, result, spoken),
         notes=notes,
         moves=not problem,
         object=name,
         action=written.action,
         first_frame=first,
         last_frame=last,
-        keys=0 if result.baked.cache else _spoken(result, written.own).key_count,
+        keys=0 if result.baked.cache else spoken.key_count,
         speech_seconds=round(result.speech_seconds, 3),
         compute_seconds=round(result.compute_seconds, 3),
         write_seconds=round(seconds, 3),
@@ -204,12 +203,9 @@ def _spoken(result: Result, own: tuple[str, ...]) -> CurveSet:
     return replace(result.curves, names=tuple(name for name, _ in pairs), keys=tuple(keys for _, keys in pairs))
 
 
-def _sentence(name: str, result: Result, own: tuple[str, ...], problem: str) -> str:
-    if problem:
-        return problem
+def _sentence(name: str, result: Result, spoken: CurveSet) -> str:
     if result.baked.cache is not None:
         return f"“{name}” speaks for {result.speech_seconds:.1f} s from a vertex cache."
-    spoken = _spoken(result, own)
     keys = f"{spoken.key_count} keys on {len(spoken.names)} shape keys"
     return f"“{name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 

@@ -95,7 +95,7 @@ def share(obj: bpy.types.Object) -> None:
                 value = getattr(source, name)
                 if getattr(goal, name) != value and animating(heads, source.path_from_id(name)) is None:
                     setattr(goal, name, value)
-            _share_mutes(face_of(obj), face_of(other))
+        set_mutes(face_of(other), mutes_of(face_of(obj)))
 
 
 def _common(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
@@ -104,20 +104,22 @@ def _common(obj: bpy.types.Object) -> list[tuple[bpy.types.PropertyGroup, str]]:
     return [(face, name) for name in SLIDERS] + [(face.life, name) for name in ("blinks", "brows", "rate", "seed")]
 
 
-def _share_mutes(face: LipSyncFace, other: LipSyncFace) -> None:
-    wanted = [(mute.first, mute.last) for mute in face.mutes]
-    if [(mute.first, mute.last) for mute in other.mutes] != wanted:
-        set_mutes(other, wanted)
+def mutes_of(face: LipSyncFace) -> list[tuple[int, int]]:
+    """The regions in which `face` rests: first and last scene frame of each."""
+    return [(mute.first, mute.last) for mute in face.mutes]
 
 
 def set_mutes(face: LipSyncFace, regions: Sequence[tuple[int, int]]) -> None:
-    """Let `face` rest in `regions`, first and last scene frame of each, and in no others."""
-    while len(face.mutes) > len(regions):
-        face.mutes.remove(len(face.mutes) - 1)
-    while len(face.mutes) < len(regions):
-        face.mutes.add()
-    for mute, region in zip(face.mutes, regions, strict=True):
-        mute.first, mute.last = region
+    """Let `face` rest in `regions`, as of `mutes_of`, and in no others; calls nobody back."""
+    if mutes_of(face) == regions:
+        return
+    with quietly():
+        while len(face.mutes) > len(regions):
+            face.mutes.remove(len(face.mutes) - 1)
+        while len(face.mutes) < len(regions):
+            face.mutes.add()
+        for mute, region in zip(face.mutes, regions, strict=True):
+            mute.first, mute.last = region
 
 
 def snapshot(obj: bpy.types.Object, scene: bpy.types.Scene) -> Sliders:
@@ -130,7 +132,7 @@ def snapshot(obj: bpy.types.Object, scene: bpy.types.Scene) -> Sliders:
         raise MeshError(keyed)
     return Sliders(
         {name: setting(heads, face, name, scene) for name in SLIDERS},
-        tuple((float(mute.first), float(mute.last)) for mute in face.mutes),
+        tuple((float(first), float(last)) for first, last in mutes_of(face)),
         _life(heads, face.life, scene),
     )
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import bpy
 from bpy.app.handlers import persistent
 
-from ..inference import LipSyncError, MeshError
+from ..inference import CurveSet, LipSyncError, MeshError
 from ..inference.hand_edits import Move
 from . import (
     animation,
@@ -92,25 +92,12 @@ def refresh(obj: bpy.types.Object, scene: bpy.types.Scene) -> None:
             (bake, shaping.shape(result, facts, sliders.timed(timing(bake)))) for bake, result, facts in _stored(obj)
         ]
         animation.rewrite_all(shaped, undo)
-        for bake, *_ in _stored(obj):
+        for bake in _refinable(obj):
             strip = bake.strip if nla_strips.is_ours(bake.action) else None
             strip_curves.follow(strip, bake.action, timing(bake), sliders.amounts["offset"])
         shape_keys.come_to_rest(obj.data.shape_keys, before - played_names(obj.data.shape_keys), undo)
-        nod_all(obj, scene, undo)
+        nod(obj, scene, undo)
         undo.pop_all()
-
-
-def nod_all(
-    obj: bpy.types.Object,
-    scene: bpy.types.Scene,
-    undo: ExitStack,
-    move: Move | None = None,
-    rate: float = 1.0,
-) -> None:
-    """`nod` for `obj`, and for those of the objects with its mesh that nod."""
-    for each in face_properties.sharing(obj):
-        if each == obj or (each.is_editable and nodding.object_of(each) is not None):
-            nod(each, scene, undo, move, rate)
 
 
 def nod(
@@ -120,24 +107,34 @@ def nod(
     move: Move | None = None,
     rate: float = 1.0,
 ) -> None:
-    """Let the empty of `obj` follow its lip syncs; raises LipSyncError. `undo` learns how to take that back.
+    """Let the empty of `obj`, and those of other objects with its mesh, follow its lip syncs; raises LipSyncError.
 
-    move, rate: what becomes of hand edits, as in `animation.rewrite`.
+    `undo` learns how to take that back. move, rate: what becomes of hand edits, as in `animation.rewrite`.
     """
+    for each in face_properties.sharing(obj):
+        if each == obj or (each.is_editable and nodding.object_of(each) is not None):
+            nodding.follow(each, scene, _turns(each, scene), undo, move, rate)
+
+
+def _turns(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[CurveSet]:
+    """How the empty of `obj` turns in each of its lip syncs; raises LipSyncError."""
     life = face_properties.snapshot(obj, scene).life
     curves = []
     for bake, result, facts in _stored(obj) if life.wants("nod") else ():
         turns = life_shaping.nod_curves(result, facts, life.timed(timing(bake)))
         if turns is not None:
             curves.append(life_shaping.timed(turns, timing(bake).back))
-    nodding.follow(obj, scene, curves, undo, move, rate)
+    return curves
 
 
 def _stored(obj: bpy.types.Object) -> Iterator[tuple[Bake, StoredResult, Facts]]:
-    """The lip syncs of `obj` that can be shaped anew; raises LipSyncError."""
-    for bake in bakes_of(obj):
-        if stored_result.is_stored(bake.action):
-            yield bake, *stored_result.read(bake.action)
+    """The lip syncs of `obj` that can be shaped anew, and what the network said; raises LipSyncError."""
+    for bake in _refinable(obj):
+        yield bake, *stored_result.read(bake.action)
+
+
+def _refinable(obj: bpy.types.Object) -> list[Bake]:
+    return [bake for bake in bakes_of(obj) if stored_result.is_stored(bake.action)]
 
 
 def later(bake: Bake) -> float:

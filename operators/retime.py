@@ -154,7 +154,7 @@ def _follow_all(found: list[tuple[bpy.types.Object, list[Retiming]]], scene: bpy
         for (obj, curves), route in zip(shaped, routes, strict=True):
             counts = _write(obj, curves, scene, undo)
             edited, lost = edited + counts[0], lost + counts[1]
-            refine.nod_all(obj, scene, undo, partial(follow, route.before, route.after), route.rate)
+            refine.nod(obj, scene, undo, partial(follow, route.before, route.after), route.rate)
         undo.pop_all()
     who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
     parts = [

@@ -69,20 +69,14 @@ def follow(obj: bpy.types.Object, route: Route, undo: ExitStack) -> Moved:
 
 def _follow_mutes(obj: bpy.types.Object, route: Route, undo: ExitStack) -> Moved:
     face = face_of(obj)
-    before = [(mute.first, mute.last) for mute in face.mutes]
+    before = face_properties.mutes_of(face)
     parts = [follow_spans(route.before, route.after, route.rate, [region]) for region in before]
     rounded = [[(round(first), round(last)) for first, last in part] for part in parts]
     moved = sum(part not in ([], [region]) for region, part in zip(before, rounded, strict=True))
     after = [region for part in rounded for region in part]
-    if after != before:
-        undo.callback(_set_mutes, face, before)
-        _set_mutes(face, after)
+    undo.callback(face_properties.set_mutes, face, before)
+    face_properties.set_mutes(face, after)
     return Moved(regions=moved, gone=rounded.count([]))
-
-
-def _set_mutes(face: bpy.types.PropertyGroup, regions: Sequence[tuple[int, int]]) -> None:
-    with face_properties.quietly():
-        face_properties.set_mutes(face, regions)
 
 
 def _follow_keys(obj: bpy.types.Object, route: Route, undo: ExitStack) -> Moved:

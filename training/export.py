@@ -52,7 +52,7 @@ USUAL = Calibration()  # of packages that are not calibrated
 CLOSURE = {
     "signal": ["mouthPressLeft", "mouthPressRight"],
     "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
-    # Chosen on the development clips: lips are within a tenth of their range of shut as often as their speakers'.
+    # Chosen on the development clips: lips are within a fifth of their range of shut as often as their speakers'.
     "narrow": 0.6, "between": [0.0005, 0.016],
 }  # fmt: skip
 
