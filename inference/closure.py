@@ -11,7 +11,8 @@ narrow gaps are made narrower, so that mouths are nearly shut as often as people
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Closure:
     begin to be shut, and at which they are. pairs: (upper, lower) vertices of the inner lips. neutral, shut: vertical
     gap between them on the neutral face, and in a closure (metres; a little below zero, since lips are soft).
     narrow: share that is taken off the gaps next above the first of `between` (metres: lips at rest), less and less up
-    to the second, where nothing is.
+    to the second, where nothing is. spared: styles from whose gaps nothing is taken, since mumbling lips are narrow.
     """
 
     signal: tuple[str, ...]
@@ -38,6 +39,11 @@ class Closure:
     shut: float
     narrow: float = 0.0
     between: tuple[float, float] = (0.0, 0.1)
+    spared: tuple[str, ...] = ()
+
+    def in_style(self, blend: Mapping[str, float]) -> Closure:
+        """For speech in `blend`, weights of styles that sum to 1."""
+        return replace(self, narrow=self.narrow * (1.0 - sum(blend.get(name, 0.0) for name in self.spared)))
 
     def gap(self, weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Vertical gap (T,) between the inner lips in metres, of weights (T, K) over `basis` (K, V, 3), +Y up."""

@@ -105,7 +105,7 @@ class LipSyncModel:
             self.package.decoder_longest if longest is None else longest,
             lambda part: tick(_LISTENING + (1 - _LISTENING) * part, "Moving the lips"),
         )
-        weights = self._weights(hidden)
+        weights = self._weights(hidden, blend)
         if not np.isfinite(weights).all():
             raise ModelError(f"The model “{self.package.name}” moves by values that are no numbers; get a whole model.")
         if progress:
@@ -123,19 +123,25 @@ class LipSyncModel:
 
         return crossfade(stretches, (decode(first, last) for first, last in stretches))
 
-    def _weights(self, hidden: np.ndarray) -> np.ndarray:
-        """Weights over the basis, float32 (T, K)."""
+    def _weights(self, hidden: np.ndarray, blend: np.ndarray) -> np.ndarray:
+        """Weights over the basis, float32 (T, K), of lips in the style `blend` (styles,)."""
         if self.package.output_kind == "vertices":
             return np.append(hidden, np.ones((len(hidden), 1)), axis=1).astype(np.float32)
         output = hidden @ self.decoder.output_weight.T + self.decoder.output_bias
-        return self.finish(output.clip(0.0, 1.0).astype(np.float32))
+        return self.finish(output.clip(0.0, 1.0).astype(np.float32), blend)
 
-    def finish(self, weights: np.ndarray) -> np.ndarray:
-        """Blendshape weights (T, K) as the package wants them: still mouths kept still, closures made firm."""
+    def finish(self, weights: np.ndarray, blend: np.ndarray) -> np.ndarray:
+        """Blendshape weights (T, K) as the package wants them: still mouths kept still, closures made firm.
+
+        blend (styles,): the style that they are in, as `style_vector` makes it.
+        """
         closure, steadiness = self.package.closure, self.package.steadiness
-        if closure and steadiness:
+        if not closure:
+            return weights
+        if steadiness:
             weights = steadiness.keep_still(weights, closure.gap(weights, self.basis), self.package.fps)
-        return closure.firm(weights, self.names, self.basis, self.package.fps) if closure else weights
+        closure = closure.in_style(dict(zip(self.package.styles, blend.tolist(), strict=True)))
+        return closure.firm(weights, self.names, self.basis, self.package.fps)
 
 
 def _blendshapes(package: ModelPackage) -> tuple[tuple[str, ...], np.ndarray]:

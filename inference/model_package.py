@@ -216,7 +216,7 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
     if not isinstance(lips, list) or not all(isinstance(i, int) and 0 <= i < vertices for i in lips):
         raise fail("has no usable “lip_vertices”")
     names = texts(output, "names", least=1) if kind == "blendshapes" else ()
-    closure = _closure(data["closure"], names, vertices) if data.get("closure") is not None else None
+    closure = _closure(data["closure"], names, styles, vertices) if data.get("closure") is not None else None
     if closure is None and data.get("closure") is not None:
         raise fail("has no usable “closure”")
     steadiness = _steadiness(data["steadiness"]) if closure and data.get("steadiness") is not None else None
@@ -252,8 +252,8 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
     )
 
 
-def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | None:
-    """The optional table "closure" of a package that drives `names`; None when it does not fit."""
+def _closure(table: Any, names: tuple[str, ...], styles: tuple[str, ...], vertices: int) -> Closure | None:
+    """The optional table "closure" of a package that drives `names` in `styles`; None when it does not fit."""
     try:
         rest, wide = table.get("between", Closure.between)
         closure = Closure(
@@ -265,6 +265,7 @@ def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | Non
             shut=float(table["shut"]),
             narrow=float(table.get("narrow", Closure.narrow)),
             between=(float(rest), float(wide)),
+            spared=tuple(table.get("spared", Closure.spared)),
         )
         fits = (
             closure.signal
@@ -274,6 +275,7 @@ def _closure(table: Any, names: tuple[str, ...], vertices: int) -> Closure | Non
             and all(type(i) is int and 0 <= i < vertices for pair in closure.pairs for i in pair)
             and all(abs(gap) < 0.1 for gap in (closure.neutral, closure.shut))
             and 0 <= closure.narrow < 1
+            and set(closure.spared) <= set(styles)
             and 0 <= closure.between[0] < closure.between[1] <= 0.1
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):

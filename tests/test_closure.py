@@ -103,6 +103,14 @@ def test_lips_that_nearly_meet_come_nearer_on_the_mesh() -> None:
     np.testing.assert_allclose(gap_of(CLOSURE.firm(weights, NAMES, basis_of(NAMES), 60.0)), before, atol=1e-6)
 
 
+def test_styles_whose_lips_are_narrow_already_are_spared() -> None:
+    spared = replace(NARROWING, spared=("mumbled",))
+    assert spared.in_style({"mumbled": 0.0, "broad": 1.0}) == spared
+    assert spared.in_style({"mumbled": 1.0}).narrow == 0.0
+    assert spared.in_style({"mumbled": 0.25, "neutral": 0.75}).narrow == pytest.approx(0.75 * spared.narrow)
+    assert NARROWING.in_style({"mumbled": 1.0}) == NARROWING
+
+
 @pytest.fixture
 def folder(toy_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
@@ -118,6 +126,21 @@ def test_a_package_may_ask_for_it(folder: Path, babble: np.ndarray) -> None:
     expected = model.package.closure.firm(plain, model.names, model.basis, model.package.fps)
     np.testing.assert_array_equal(model.run(Speech(babble)).weights, expected)
     assert np.abs(expected - plain).max() > 0.1
+
+
+def test_a_package_may_spare_a_style(folder: Path, babble: np.ndarray) -> None:
+    table = TABLE | {"narrow": 0.6, "between": [0.0005, 0.05]}
+    write_json(folder, closure=table)
+    plain = LipSyncModel.load(folder)
+    write_json(folder, closure=table | {"spared": ["broad"]})
+    spared = LipSyncModel.load(folder)
+
+    def opening(model: LipSyncModel, style: str) -> float:
+        return float(model.package.closure.gap(model.run(Speech(babble), style=style).weights, model.basis).mean())
+
+    assert opening(spared, "neutral") == opening(plain, "neutral")
+    for style in ("broad", "neutral:0.5,broad:0.5"):
+        assert opening(spared, style) > opening(plain, style) + 1e-5
 
 
 @pytest.mark.parametrize(
@@ -140,6 +163,8 @@ def test_a_package_may_ask_for_it(folder: Path, babble: np.ndarray) -> None:
         {"between": [0.001]},
         {"between": [0.01, 0.001]},
         {"between": [0.0, 7.0]},
+        {"spared": ["sung"]},
+        {"spared": [["neutral"]]},
     ],
 )
 def test_tables_that_do_not_fit_are_refused(folder: Path, change: dict[str, object]) -> None:

@@ -109,9 +109,10 @@ def representations(
         own = model.encoder.wav2sem.run("semantic", inputs)
         inputs["semantic"] = own if vector else np.zeros_like(own)
     memory = model.encoder.graph.run("memory", inputs)[0]
-    hidden = model.decoder.run(memory, model.style_vector(style))
+    blend = model.style_vector(style)
+    hidden = model.decoder.run(memory, blend)
     weights = (hidden @ model.decoder.output_weight.T + model.decoder.output_bias).clip(0, 1).astype(np.float32)
-    lips = model.finish(weights) @ model.basis[:, LIPS].reshape(len(model.names), -1) * 1000
+    lips = model.finish(weights, blend) @ model.basis[:, LIPS].reshape(len(model.names), -1) * 1000
     frames = slice(int(spoken.start * package.fps), max(int(np.ceil(spoken.end * package.fps)), 1))
     return {"features": memory[frames].mean(0), "lips": lips[frames].mean(0)}
 
