@@ -41,6 +41,9 @@ from .wav2sem import load_wav2sem, sentence_vectors
 
 OPSET = 17
 HALF = "_half"  # what the name of a constant that is stored as float16 ends in
+BYTE, SCALE, WHOLE = "_byte", "_scale", "_whole"  # the same of one in eight bits, of its scales, of it without them
+_OUTPUTS = {"MatMul": -1, "Gemm": 0, "Conv": 0}  # axis of a layer's weights; torch writes Gemm's transposed
+SENTENCE_BITS = 8  # of Wav2Sem's weights: its vector changes by half a per cent, the lips by micrometres
 TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
 STORAGE_TOLERANCE = 1e-4  # metres that float16 storage may move a vertex
 SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_speech" / "speech.flac"
@@ -105,20 +108,32 @@ def _trace(
         )  # fmt: skip
 
 
-def halve(path: Path) -> None:
-    """Store large float32 constants as float16 followed by a cast, which onnxruntime folds away when it loads."""
+def shrink(path: Path, bits: int = 16) -> None:
+    """Store large float32 constants as float16 followed by a cast, which onnxruntime folds away when it loads.
+
+    bits: with 8, weights of layers are whole numbers of eight bits and a scale for each of their outputs instead.
+    """
     model = onnx.load(path)
-    casts = []
-    for weight in list(model.graph.initializer):
-        array = numpy_helper.to_array(weight)
+    outputs = {node.input[1]: _OUTPUTS[node.op_type] for node in model.graph.node if node.op_type in _OUTPUTS}
+    stored, unfolded = [], []
+    for weight in model.graph.initializer:
+        array, name = numpy_helper.to_array(weight), weight.name
         if array.dtype != np.float32 or array.size < 4096:
-            continue
-        model.graph.initializer.remove(weight)
-        model.graph.initializer.append(numpy_helper.from_array(array.astype(np.float16), weight.name + HALF))
-        casts.append(helper.make_node("Cast", [weight.name + HALF], [weight.name], to=TensorProto.FLOAT))
-    nodes = casts + list(model.graph.node)
-    del model.graph.node[:]
+            stored.append(weight)
+        elif bits == 8 and name in outputs:
+            inputs = tuple(axis for axis in range(array.ndim) if axis != outputs[name] % array.ndim)
+            scale = np.maximum(np.abs(array).max(axis=inputs, keepdims=True), 1e-12) / 127
+            stored.append(numpy_helper.from_array(np.rint(array / scale).astype(np.int8), name + BYTE))
+            stored.append(numpy_helper.from_array(scale, name + SCALE))
+            unfolded.append(helper.make_node("Cast", [name + BYTE], [name + WHOLE], to=TensorProto.FLOAT))
+            unfolded.append(helper.make_node("Mul", [name + WHOLE, name + SCALE], [name]))
+        else:
+            stored.append(numpy_helper.from_array(array.astype(np.float16), name + HALF))
+            unfolded.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
+    nodes = unfolded + list(model.graph.node)
+    del model.graph.node[:], model.graph.initializer[:]
     model.graph.node.extend(nodes)
+    model.graph.initializer.extend(stored)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
@@ -197,7 +212,7 @@ def export_package(
     if half:
         for name in files:
             if name.endswith(".onnx"):
-                halve(folder / name)
+                shrink(folder / name, SENTENCE_BITS if name == "wav2sem.onnx" else 16)
     arrays = {key: value.float().numpy() for key, value in network.decoder.state_dict().items()}
     np.savez(folder / "decoder.npz", **arrays)
     package = {

@@ -30,7 +30,7 @@ from .batches import rest_pose
 from .config import NO_PHONE, SAMPLE_RATE, Config
 from .corpus.clips import corpus_folder
 from .encoder import Wav2Sem
-from .export import HALF, MadeWith, amplify, hear_every, parity
+from .export import BYTE, HALF, SCALE, MadeWith, amplify, hear_every, parity
 from .features import STEP
 from .model import FaceFormer
 from .packing import Corpus, open_corpus
@@ -48,6 +48,8 @@ def graph_parameters(path: Path) -> dict[str, np.ndarray]:
     """
     graph = onnx.load(path).graph
     arrays = {w.name.removesuffix(HALF): numpy_helper.to_array(w).astype(np.float32) for w in graph.initializer}
+    for name in [name.removesuffix(BYTE) for name in arrays if name.endswith(BYTE)]:
+        arrays[name] = arrays.pop(name + BYTE) * arrays.pop(name + SCALE)
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in arrays:
             arrays[f"{_module(node.name)}.weight"] = arrays.pop(node.input[1]).T

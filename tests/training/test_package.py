@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 
 from inference import LipSyncModel, Speech  # noqa: E402
+from inference.session import Session  # noqa: E402
 from training.closures import closed_events  # noqa: E402
 from training.config import Config  # noqa: E402
 from training.encoder import SpeechEncoder, Wav2Sem  # noqa: E402
@@ -84,6 +85,19 @@ def test_half_precision_moves_little_and_saves_space(tmp_path: Path) -> None:
     sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.85 * sizes[0]
     assert parity(network, wav2sem, tmp_path / "half") < 5e-3
+
+
+def test_wav2sem_in_eight_bits_says_nearly_the_same(tmp_path: Path) -> None:
+    network, wav2sem = networks(8)
+    speech = 0.1 * np.random.default_rng(0).standard_normal((1, 32000)).astype(np.float32)
+    said, bytes_ = [], []
+    for name, half in (("full", False), ("half", True)):
+        export_package(network, NAMES, wav2sem, tmp_path / name, "0.0.1", half=half)
+        said.append(Session(tmp_path / name / "wav2sem.onnx", "CPU", 1).run("semantic", {"speech": speech}))
+        weights = onnx.load(tmp_path / name / "wav2sem.onnx").graph.initializer
+        bytes_.append(sum(len(weight.raw_data) for weight in weights))
+    assert bytes_[1] < 0.35 * bytes_[0]
+    assert 0 < np.abs(said[1] - said[0]).max() < 0.02 * np.abs(said[0]).max()
 
 
 def test_storage_that_moves_a_vertex_too_far_is_refused(tmp_path: Path) -> None:
