@@ -264,3 +264,33 @@ def test_a_manifest_without_a_column_is_told_in_a_sentence(tmp_path, capsys):
     (tmp_path / "alignments.tsv").touch()
     assert main(["--cache", str(tmp_path / "cache"), "--speech", str(tmp_path)]) == 1
     assert "no column tier" in capsys.readouterr().err
+
+
+CLIP = Clip("a", "a.flac", "a", "en", "a b c", "real:x", "A", "test", 1.0, [(0.0, 0.4, "SIL"), (0.4, 1.0, "P")])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '{"id": 3', "[1, 2]", {"phones": [[0, 1, "QQ"]]}, {"phones": [[0, float("nan"), "AA"]]},
+        {"phones": [[0, 1e9, "AA"]]}, {"phones": [[0.5, 0.4, "AA"]]}, {"phones": [[0, 0.5, "AA"], [0.2, 0.6, "P"]]},
+        {"phones": [["0", "1", "AA"]]}, {"phones": "AA"}, {"phones": 3}, {"audio": 3}, {"language": None},
+        {"source": None}, {"colour": 1}, {"seconds": "1"}, {"seconds": float("inf")}, "split", "phones",
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_clip_is_told_in_a_sentence(damage, tmp_path):
+    """`damage`: the whole line, a field to be left out, or fields to be set."""
+    fields = json.loads(CLIP.line())
+    if isinstance(damage, dict):
+        line = json.dumps(fields | damage)
+    else:
+        line = json.dumps({k: v for k, v in fields.items() if k != damage}) if damage in fields else damage
+    (tmp_path / "clips.jsonl").write_text(f"{CLIP.line()}\n{line}\n")
+    with pytest.raises(ValueError, match=r"in clips\.jsonl is no clip .* take the line out"):
+        list(read_clips(tmp_path))
+
+
+def test_clips_are_read_as_they_were_written(tmp_path):
+    silent = Clip("b", "b.flac", "b", "fr", "", "real:x", "B", "train", 0.5, None)
+    (tmp_path / "clips.jsonl").write_text(f"{CLIP.line()}\n{silent.line()}\n")
+    assert list(read_clips(tmp_path)) == [CLIP, silent]

@@ -227,6 +227,16 @@ def test_a_corpus_without_what_a_section_needs_is_told_so(section, toy_folder, t
     assert f"Left out: {section}" in text and f"in {tmp_path}" in text
 
 
+@pytest.mark.parametrize("line", ['{"id": "b"}', "[1]", "no clip"])
+def test_a_corpus_with_a_damaged_line_leaves_its_sections_out_and_no_others(line, toy_folder, tmp_path, monkeypatch):
+    (tmp_path / "clips.jsonl").write_text(line + "\n")
+    monkeypatch.setattr(evaluate, "nonspeech", lambda: {"silence": np.zeros(RATE, np.float32)})
+    sections = ["vertices", "readers", "closures", "rest"]
+    text = report_of(toy_folder, tmp_path, monkeypatch, "--sections", *sections)
+    assert all(f"Left out: {section}" in text for section in sections[:3]) and "| silence |" in text
+    assert text.count("in clips.jsonl is no clip") == 3
+
+
 def test_sections_move_the_lips_in_the_style_that_the_report_names(toy_folder, tmp_path, monkeypatch) -> None:
     """All of them that can: the toy moves otherwise when it speaks broadly."""
     about = {"speaker": "a", "language": "en", "text": "", "source": "real:x", "tier": "A", "seconds": 1.2}
