@@ -24,6 +24,7 @@ from tqdm import tqdm
 from . import targets
 from .config import FPS, HOP, NO_PHONE, PHONES, SAMPLE_RATE, STYLES
 from .corpus.clips import parse_clip, watched
+from .corpus.phones import Phone
 
 LONGEST = 30.0  # seconds kept of a clip
 PREROLL = round(0.8 * FPS)  # frames before a clip in which the lips prepare for it
@@ -101,16 +102,21 @@ def second_style(identity: str) -> int:
     return 1 + int(hashlib.sha256(identity.encode()).hexdigest(), 16) % (len(STYLES) - 1)
 
 
+def after_silence(phones: list[Any]) -> list[Phone]:
+    """`phones` PREROLL frames later, and silence until then."""
+    later = PREROLL / FPS
+    heard = [(start + later, end + later, name) for start, end, name in phones]
+    silent = heard[0][2] == "SIL"
+    return [(0.0, heard[0][1] if silent else later, "SIL"), *heard[1 if silent else 0 :]]
+
+
 def faces_of(identity: str, phones: list[Any], frames: int) -> np.ndarray:
     """The rules' weights float16 (2, PREROLL + frames, K) for a clip's phones, in the neutral and in its second style.
 
     A clip may begin with a closure that the lips make before anything is heard: hence the PREROLL.
     """
     seed = int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16)
-    later = PREROLL / FPS
-    heard = [(start + later, end + later, name) for start, end, name in phones]
-    silent = heard[0][2] == "SIL"
-    heard = [(0.0, heard[0][1] if silent else later, "SIL"), *heard[1 if silent else 0 :]]
+    heard = after_silence(phones)
     face = np.empty((2, PREROLL + frames, len(targets.NAMES)), np.float16)
     for row, style in ((0, STYLES[0]), (1, STYLES[second_style(identity)])):
         rendered = targets.render(heard, FPS, style=style, seed=seed)
