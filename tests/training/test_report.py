@@ -222,6 +222,12 @@ def test_a_program_that_cannot_start_leaves_its_section_out(toy_folder: Path, tm
     assert "Left out: clips" in report_of(toy_folder, tmp_path, monkeypatch, "--sections", "clips")
 
 
+def test_a_report_of_no_sentences_is_wrong_usage(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        report_of(toy_folder, tmp_path, monkeypatch, "--clips", "0", "--sections", "vertices")
+    assert "--clips is 1 or more" in capsys.readouterr().err
+
+
 def test_a_baseline_is_looked_at_before_the_work(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         report_of(toy_folder, tmp_path, monkeypatch, "--baseline", str(tmp_path / "none"), "--sections", "rest")
