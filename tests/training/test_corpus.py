@@ -190,6 +190,29 @@ def test_grammars_and_lip_sentences():
     assert sum(said.count(c) for c in "pbmfvw") > 0.12 * len(said)
 
 
+def test_what_held_out_recordings_say_is_synthesised_for_no_training(tmp_path):
+    said = ["The map is old.", "A boat came by.", "Five men left home."]
+    (tmp_path / "sentences.tsv").write_text("".join(f"x\t{text.upper()}\n" for text in said))
+    (tmp_path / "minimal_pairs.tsv").write_text("map\tnap\tM\tN\tinitial\t1\n")
+
+    def drawn():
+        source = texts.Texts(tmp_path, 0)
+        return [source.draw("en", index, np.random.default_rng(index), lips=0.0).lower() for index in range(30)]
+
+    before = drawn()
+    assert all(any(text.lower()[:-1] in one for one in before) for text in said)
+    held = [("librispeech/a.opus", "THE MAP IS OLD", "ls237"), ("librispeech/b.opus", "A BOAT CAME BY", "ls1")]
+    rows = [f"{path},{text},en,{speaker},x,x,1,A,1\n" for path, text, speaker in held]
+    header = "path,transcript,language,speaker,licence,source,seconds,tier,aligned\n"
+    (tmp_path / "manifest.csv").write_text(header + "".join(rows))
+    assert real.split_of("ls1", "librispeech/b.opus") == "train"
+    after = drawn()
+    assert not any("the map is old" in text for text in after) and any("a boat came by" in text for text in after)
+    assert all(after) and [a for a, b in zip(after, before, strict=True) if "the map is old" not in b] == [
+        b for b in before if "the map is old" not in b
+    ]  # every other sentence stays: a corpus that has begun can go on
+
+
 def test_no_voice_is_both_heard_and_tested():
     heard = {v.speaker for v in VOICES if v.split == "train"}
     tested = {v.speaker for v in VOICES if v.split == "test"}
