@@ -104,6 +104,22 @@ def test_listing_survives_an_interrupted_line(tmp_path):
     assert listing.read_text(encoding="utf-8") == clip.line() + "\n"
 
 
+def test_a_trill_leaves_the_lips_alone():
+    """English rounds the lips for its own r; Spanish, Italian and Russian do not."""
+    assert from_ipa("r") == ["L"] and from_ipa("ɹ") == ["R"] and from_arpabet("R") == "R"
+    assert from_rhvoice("r", "ru") == from_rhvoice("rr", "ru") == "L" and from_rhvoice("r", "en") == "R"
+
+
+def test_labels_of_other_languages_in_english_phones_have_their_own_lips(tmp_path):
+    rows = ["path,transcript,language,speaker,licence,source,seconds,tier,aligned"]
+    rows += [f"asterisk/{language}.opus,oro,{language},{language},x,x,0.5,A,1" for language in ("it", "en")]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    labels = "\t0:0.1:OW 0.1:0.2:R 0.2:0.3:EY 0.3:0.5:AW\n"
+    (tmp_path / "alignments.tsv").write_text("".join(f"asterisk/{language}.opus{labels}" for language in ("it", "en")))
+    italian, english = ([name for *_, name in clip.phones] for clip in real.read_real(tmp_path))
+    assert italian == ["AO", "L", "EH", "AW"] and english == ["OW", "R", "EY", "AW"]
+
+
 def test_real_speech_keeps_tiers_and_speakers_apart(tmp_path):
     rows = [
         "path,transcript,language,speaker,licence,source,seconds,tier,aligned",
