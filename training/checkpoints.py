@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,10 +17,15 @@ from .config import Config
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write beside `path` and rename."""
+    """Write beside `path` and rename. Raises OSError when that cannot be, as on a full disk; `path` stays as it was."""
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # PyTorch's archives tell of a full disk by an "unexpected pos"
+        with suppress(OSError):
+            part.unlink(missing_ok=True)  # half a checkpoint only takes room
+        raise OSError(f"“{path}” cannot be written; make room on its disk, then the same command goes on.") from error
 
 
 def load(path: str | Path) -> dict[str, Any]:

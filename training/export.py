@@ -269,10 +269,10 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=STEP, help="samples from one log-mel frame to the next")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
     options = parser.parse_args()
+    # Of speech shorter than its advance nothing would be left.
     for name, low, high in (("gain", 0.1, 10), ("share", 0, 1), ("advance", 0, 1000 * SHORTEST)):
-        if (
-            not low <= (1 if (given := getattr(options, name)) is None else given) <= high
-        ):  # of speech shorter than its advance nothing would be left
+        given = getattr(options, name)
+        if given is not None and not low <= given <= high:
             parser.error(f"--{name} lies between {low:g} and {high:g}")
     with checkpoints.told(parser, options.checkpoint):
         network, names = load_network(options.checkpoint)

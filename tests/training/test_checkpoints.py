@@ -143,6 +143,21 @@ def test_wrong_usage_is_told_in_a_sentence(main, command, said, tmp_path, monkey
     assert said in capsys.readouterr().err
 
 
+def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "last.pt"
+    save(path, LIPS)
+    before = path.read_bytes()
+
+    def full(state: object, part: Path) -> None:
+        part.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 994496 vs 994444")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"last.pt” cannot be written; make room on its disk"):
+        save(path, LIPS)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
 def small(**changes: object) -> dict[str, object]:
     """The checkpoint of a small network, but for `changes` of its configuration or of its parts."""
     config = Config(hidden=32, layers=1, heads=2, decoder=32, semantic=0)

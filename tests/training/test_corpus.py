@@ -270,6 +270,13 @@ def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert "manifest.csv" in capsys.readouterr().err
 
 
+def test_a_corpus_that_cannot_be_written_is_told_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "manifest.csv").touch()
+    (tmp_path / "file").touch()
+    assert main(["--speech", str(tmp_path), "--cache", str(tmp_path / "file")]) == 1
+    assert f"“{tmp_path / 'file'}” cannot be written (File exists); give another --cache" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("line", ["0:0.3:QQ", "0:0.3", "zero:0.3:AA"])
 def test_an_alignment_that_cannot_be_read_is_told_in_a_sentence(line, tmp_path, capsys):
     header = "path,transcript,language,speaker,licence,source,seconds,tier,aligned\n"
