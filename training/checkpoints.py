@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,10 +17,15 @@ from .config import Config
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write beside `path` and rename."""
+    """Write beside `path` and rename. Raises OSError when that cannot be, as on a full disk; `path` stays as it was."""
     part = path.with_suffix(".part")
-    torch.save(state, part)
-    os.replace(part, path)
+    try:
+        torch.save(state, part)
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:  # PyTorch's archives tell of a full disk by an "unexpected pos"
+        with suppress(OSError):
+            part.unlink(missing_ok=True)  # half a checkpoint only takes room
+        raise OSError(f"“{path}” cannot be written; make room on its disk, then the same command goes on.") from error
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -60,6 +67,16 @@ def branch(text: str) -> Path:
     if "network" not in state or "average" in state:
         raise ArgumentTypeError(f"“{text}” is no Wav2Sem; give the wav2sem.pt of a training.wav2sem")
     return Path(text)
+
+
+@contextmanager
+def told(parser: ArgumentParser, path: str | Path) -> Iterator[None]:
+    """Where a network is made of the checkpoint at `path`: one whose parts do not fit is wrong usage, too."""
+    try:
+        yield
+    except (AttributeError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        parser.error(f"“{path}” does not hold together ({reason}); was it made by another version?")
 
 
 def config_of(path: str | Path) -> Config:

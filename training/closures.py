@@ -159,7 +159,7 @@ def main() -> None:
         if model.package.topology != "flame-5023":
             parser.error(f"lips are measured on FLAME heads; “{model.package.name}” moves another")
         tallies = recall_by_language(model, options.cache, options.real, options.clips)
-    except LipSyncError as error:
+    except (LipSyncError, ValueError) as error:
         parser.error(str(error))
     for kind, tally in tallies.items():
         row = tally.row()

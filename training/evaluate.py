@@ -38,6 +38,11 @@ PUBLISHED = """Figures of the clips' README on a larger set (scans / videos / GR
 .81 / .58 / –, VOCA .76 / .49 / –, linear regression .49 / .48 / .62, Rhubarb 1.14 .38 / .17 / .47, audio envelope
 .21 / .07 / .26.
 """
+COLUMNS = """r_ap, r_sp, r_w: correlation with the speaker of the lip opening, of it in speech alone, of the width.
+lag (ms, positive: late): at which the opening follows best, r_lag then. amp, ampw: size of motion against the
+speaker's. n_close: closures of the speaker; rec, prec: share of them that is found within 50 ms, and of the
+predictor's that are right. A dash: not to be had.
+"""
 COUNTING = """Share of p, b, m that come under a gap: near, 2.5 mm within 30 ms of the label; firm, 1 mm from 130 ms
 before to 20 ms after it; centre, 1.5 mm within 40 ms of its middle. Others: the same of t, d, n, k, g away from
 closures and pauses, whose lips are open. Rules: what the rules that made the targets reach with the true phones. New:
@@ -86,7 +91,7 @@ class Report:
         self.data["clips"], self.data["window lags ms"] = rows, lags.tolist()
         worst = sorted(results, key=lambda result: result.scores["r_ap"])[:2]
         lost = [f"Clips that nobody tracked: {', '.join(self.clips.untracked)}."] if self.clips.untracked else []
-        self._write("Lips of real speakers", table(rows, ("clip", "predictor", *SCORES)), *lost, PUBLISHED,
+        self._write("Lips of real speakers", table(rows, ("clip", "predictor", *SCORES)), COLUMNS, *lost, PUBLISHED,
                     f"Worst: {', '.join(result.clip.name for result in worst)}.",
                     _picture("lags.png"), *(_picture(f"{result.clip.name}.png") for result in results))  # fmt: skip
 
@@ -216,6 +221,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=30, help="held-out sentences at most")
     parser.add_argument("--threads", type=int, default=0, help="of the model; 0: one per core")
     options = parser.parse_args()
+    if options.clips < 1:
+        parser.error("--clips is 1 or more")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

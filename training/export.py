@@ -272,7 +272,9 @@ def main() -> None:
         "--wav2sem", type=checkpoints.branch, help="checkpoint of the branch the network was trained with"
     )
     parser.add_argument("--version", default="0.1.0")
-    parser.add_argument("--gain", type=float, default=1.0, help="of all motion around the resting face")
+    parser.add_argument(
+        "--gain", type=float, help="of all motion around the resting face (default: as --calibrate finds it, or 1)"
+    )
     parser.add_argument("--initial", type=checkpoints.lips, help="checkpoint that training began with, to average with")
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument(
@@ -283,10 +285,14 @@ def main() -> None:
     parser.add_argument("--step", type=int, default=STEP, help="samples from one log-mel frame to the next")
     parser.add_argument("--float32", action="store_true", help="store weights in full; twice the size")
     options = parser.parse_args()
+    # Of speech shorter than its advance nothing would be left.
     for name, low, high in (("gain", 0.1, 10), ("share", 0, 1), ("advance", 0, 1000 * SHORTEST)):
-        if not low <= getattr(options, name) <= high:  # of speech shorter than its advance nothing would be left
+        given = getattr(options, name)
+        if given is not None and not low <= given <= high:
             parser.error(f"--{name} lies between {low:g} and {high:g}")
-    network, names = load_network(options.checkpoint)
+    with checkpoints.told(parser, options.checkpoint):
+        network, names = load_network(options.checkpoint)
+        lip_geometry(names)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")
     if options.initial:
@@ -294,13 +300,18 @@ def main() -> None:
             average(network, beginning(network, len(names), options.initial), options.share)
         except ValueError as error:
             parser.error(str(error))
-    wav2sem = load_wav2sem(options.wav2sem) if options.wav2sem else None
-    calibration = Calibration(gain=options.gain)
+    wav2sem = None
+    if options.wav2sem:
+        with checkpoints.told(parser, options.wav2sem):
+            wav2sem = load_wav2sem(options.wav2sem)
+    calibration = Calibration(gain=1.0 if options.gain is None else options.gain)
     if options.calibrate:
         corpus = open_corpus(parser, options.calibrate, options.real)
         vectors = sentence_vectors(options.wav2sem, corpus, options.calibrate) if options.wav2sem else None
         try:
             calibration = calibrate(network, corpus, vectors)
+            if options.gain is not None:
+                calibration = calibration.with_gain(options.gain)
         except ValueError as error:  # as of a small corpus: the package is written all the same
             print(error)
         print(calibration)

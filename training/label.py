@@ -147,8 +147,9 @@ def main() -> None:
         options.labels.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"“{options.labels}” cannot be written ({error.strerror}); name another place")
+    with checkpoints.told(parser, options.checkpoint):
+        network, _ = load_network(options.checkpoint)
     corpus = open_corpus(parser, options.cache, options.real)
-    network, _ = load_network(options.checkpoint)
     aligned = [corpus.clips[i] for i in corpus.choose("train")]
     model = PhoneModel.of([clip for clip in aligned if clip.real] or aligned)
     print("On aligned development speech:", {k: round(v, 3) for k, v in check(network, model, corpus).items()})

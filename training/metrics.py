@@ -17,6 +17,7 @@ import numpy as np
 from .geometry import lip_vertices
 
 _STILL = 1e-6  # of its size: a gap that changes by less does not move
+_FEWEST = 8  # frames: of fewer the development clips' scorer makes no correlation, either
 
 __all__ = [
     "bootstrap",
@@ -103,13 +104,18 @@ def dynamics_deviation(predicted: Motion, true: Motion, neutral: np.ndarray, upp
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r of two curves over the frames where both are finite; 0 when one of them is constant."""
+    """Pearson's r of two curves over the frames where both are finite; 0 when one is constant but for rounding."""
     both = np.isfinite(a) & np.isfinite(b)
     if both.sum() < 2:
         return float("nan")
+    if _still(a[both]) or _still(b[both]):
+        return 0.0
     x, y = a[both] - a[both].mean(), b[both] - b[both].mean()
-    size = np.sqrt((x * x).sum() * (y * y).sum())
-    return float((x * y).sum() / size) if size > 1e-15 else 0.0
+    return float((x * y).sum() / np.sqrt((x * x).sum() * (y * y).sum()))
+
+
+def _still(curve: np.ndarray) -> bool:
+    return bool(np.ptp(curve) <= _STILL * max(float(np.abs(curve).max()), 1e-12))
 
 
 def gap_scores(predicted: np.ndarray, true: np.ndarray) -> tuple[float, float]:
@@ -140,17 +146,20 @@ def closure_recall(
 
 def sync_offset(predicted: np.ndarray, true: np.ndarray, fps: float, reach: int = 10) -> float:
     """Seconds by which the predicted lip gap is late: the shift within ``reach`` frames with the highest
-    correlation. NaN when one of the gaps hardly changes, or none of it was tracked.
+    correlation over _FEWEST frames or more. NaN when one of the gaps hardly changes, or less of it was tracked.
     """
     count = min(len(predicted), len(true))
     if count <= 2 * reach:
         raise ValueError(f"A sync offset needs more than {2 * reach} frames, there are {count}.")
     p, t = np.asarray(predicted)[:count], np.asarray(true)[:count]
     for gap in (p[np.isfinite(p)], t[np.isfinite(t)]):
-        if not len(gap) or np.ptp(gap) / max(np.abs(gap).max(), 1e-12) < _STILL:
+        if not len(gap) or _still(gap):
             return float("nan")
-    shifts = range(-reach, reach + 1)
-    scores = [correlation(p[max(0, s) : count + min(0, s)], t[max(0, -s) : count - max(0, s)]) for s in shifts]
+    scores = []
+    for shift in range(-reach, reach + 1):
+        a, b = p[max(0, shift) : count + min(0, shift)], t[max(0, -shift) : count - max(0, shift)]
+        enough = np.isfinite(a + b).sum() >= _FEWEST  # any two points lie on one line
+        scores.append(correlation(a, b) if enough else float("nan"))
     return (int(np.nanargmax(scores)) - reach) / fps if np.isfinite(scores).any() else float("nan")
 
 
@@ -192,7 +201,8 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """Mean over clips with its 95 % interval; with ``baseline``, of the paired difference values - baseline.
 
-    Clips are drawn with replacement, the same ones for both.
+    Clips are drawn with replacement, the same ones for both; of some thirty clips the interval holds the true mean
+    in 93 to 95 of 100 cases, of few in fewer.
     """
     x = np.asarray(values, float)
     if baseline is not None:
@@ -208,7 +218,8 @@ def seed_bootstrap(
     """Mean of values - baseline, both (seeds, clips), with its 95 % interval over training seeds and clips.
 
     Each draw takes seeds and clips with replacement, the same ones for both: a difference that only one training run
-    shows, or only one clip, does not count as one. Clips that are not finite in some run are left out.
+    shows, or only one clip, does not count as one. Clips that are not finite in some run are left out. Three seeds are
+    few to draw from: where runs differ as much as clips do, such an interval holds the true mean in 90 of 100 cases.
     """
     difference = np.asarray(values, float) - np.asarray(baseline, float)
     difference = difference[:, np.isfinite(difference).all(axis=0)]

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from . import targets
 from .config import FPS, HOP, NO_PHONE, PHONES, SAMPLE_RATE, STYLES
-from .corpus.clips import watched
+from .corpus.clips import parse_clip, watched
+from .corpus.phones import Phone
 
 LONGEST = 30.0  # seconds kept of a clip
 PREROLL = round(0.8 * FPS)  # frames before a clip in which the lips prepare for it
@@ -101,16 +102,21 @@ def second_style(identity: str) -> int:
     return 1 + int(hashlib.sha256(identity.encode()).hexdigest(), 16) % (len(STYLES) - 1)
 
 
+def after_silence(phones: list[Any]) -> list[Phone]:
+    """`phones` PREROLL frames later, and silence until then."""
+    later = PREROLL / FPS
+    heard = [(start + later, end + later, name) for start, end, name in phones]
+    silent = heard[0][2] == "SIL"
+    return [(0.0, heard[0][1] if silent else later, "SIL"), *heard[1 if silent else 0 :]]
+
+
 def faces_of(identity: str, phones: list[Any], frames: int) -> np.ndarray:
     """The rules' weights float16 (2, PREROLL + frames, K) for a clip's phones, in the neutral and in its second style.
 
     A clip may begin with a closure that the lips make before anything is heard: hence the PREROLL.
     """
     seed = int(hashlib.sha256(identity.encode()).hexdigest()[:8], 16)
-    later = PREROLL / FPS
-    heard = [(start + later, end + later, name) for start, end, name in phones]
-    silent = heard[0][2] == "SIL"
-    heard = [(0.0, heard[0][1] if silent else later, "SIL"), *heard[1 if silent else 0 :]]
+    heard = after_silence(phones)
     face = np.empty((2, PREROLL + frames, len(targets.NAMES)), np.float16)
     for row, style in ((0, STYLES[0]), (1, STYLES[second_style(identity)])):
         rendered = targets.render(heard, FPS, style=style, seed=seed)
@@ -138,7 +144,8 @@ def load_corpus(cache: str | Path, real: str | Path, processes: int = 2) -> Corp
     """Map the packed corpus of `cache`, packing what is new in clips.jsonl or changed in the target rules first.
 
     `real` is the folder that real clips' paths start from. Raises FileNotFoundError without a clips.jsonl, and when
-    recordings that are not packed yet lie elsewhere: once packed, a shard would be without them for good.
+    recordings that are not packed yet lie elsewhere: once packed, a shard would be without them for good; ValueError
+    for a line that is no clip.
     """
     cache, real = Path(cache), Path(real)
     lines = [line for line in (cache / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1] if line]
@@ -188,7 +195,7 @@ def _map_shard(folder: Path, rules: str) -> list[Clip]:
 def _pack_shard(lines: list[str], folder: Path, rules: str, cache: Path, real: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "clips.jsonl").exists():
-        _pack_sound([json.loads(line) for line in lines], folder, cache, real)
+        _pack_sound([asdict(parse_clip(line)) for line in lines], folder, cache, real)
     if (folder / f"weights-{rules}.npy").exists():
         return
     for old in folder.glob("weights-*"):

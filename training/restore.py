@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from inference import LipSyncError
 from inference.model_package import ModelPackage
+from inference.speech import SHORTEST
 
 from . import checkpoints
 from .batches import rest_pose
@@ -122,7 +123,8 @@ def _made_with(folder: Path) -> MadeWith:
     try:
         heads, gain, advance, subtract = (float(stored.get(field.name, field.default)) for field in fields(MadeWith))
         known = stored.keys() <= {field.name for field in fields(MadeWith)}
-        if known and 1 <= heads <= 64 and 0 < gain < 100 and 0 <= subtract <= 10:
+        ahead = 0 <= advance <= 1000 * SHORTEST  # as of training.export; a longer one would be filled with zeros
+        if known and 1 <= heads <= 64 and 0 < gain < 100 and ahead and 0 <= subtract <= 10:
             return MadeWith(int(heads), gain, int(advance), subtract)
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ValueError(f"The model.json in “{folder}” has no usable “made_with” ({error}).") from error

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from . import checkpoints
 from .config import FPS, HOP, Config
 from .corpus.clips import corpus_folder
+from .corpus.texts import bare
 from .encoder import Wav2Sem
 from .figures import as_json
 from .packing import Clip, Corpus, open_corpus, save_array
@@ -78,6 +79,12 @@ def embed_texts(texts: list[str], cache: Path) -> np.ndarray:
 def plain_text(text: str) -> str:
     """Lower case, single blanks: transcripts come in capitals, sentences do not."""
     return " ".join(text.lower().split())
+
+
+def said_before(texts: list[str], known: set[str]) -> list[bool]:
+    """Which of `texts` one of `known` says word for word, alone or among others: synthetic clips join sentences."""
+    everything = "|".join(f" {text} " for text in sorted(map(bare, known)))
+    return [f" {bare(text)} " in everything for text in texts]
 
 
 def usable_clips(corpus: Corpus, split: str) -> np.ndarray:
@@ -233,7 +240,8 @@ def take_over(network: Wav2Sem, initial: Path) -> None:
 def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, initial: Path) -> Wav2Sem:
     """Train for config.minutes on top of the encoder in `initial`; writes wav2sem.pt and retrieval.json.
 
-    Raises ValueError when the corpus has no sentences to learn from.
+    Retrieval is judged by texts that no training clip says, not even among others. Raises ValueError when the corpus
+    has no sentences to learn from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(config.seed)
@@ -259,10 +267,9 @@ def train_wav2sem(config: Config, corpus: Corpus, cache: Path, folder: Path, ini
         "clips": len(sets["train"]),
         "texts": len(set(texts["train"])),
     }
-    known = set(texts["train"])
     for split in list(sets)[1:]:
-        fresh = [i for i, text in enumerate(texts[split]) if text not in known]
-        if fresh:
+        fresh = np.flatnonzero(~np.array(said_before(texts[split], set(texts["train"]))))
+        if len(fresh):
             heard, aims = encode_clips(network, features, sets[split][fresh]), meant[split][fresh]
             report[split] = {
                 **retrieval(heard, aims, [texts[split][i] for i in fresh]),

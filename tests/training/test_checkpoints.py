@@ -14,8 +14,11 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from training import ablation, closures, export, label, oracle, restore, train, wav2sem  # noqa: E402
+from training.calibration import Calibration  # noqa: E402
 from training.checkpoints import argument, save  # noqa: E402
 from training.config import Config  # noqa: E402
+from training.model import FaceFormer  # noqa: E402
+from training.targets import NAMES  # noqa: E402
 
 LIPS = {"config": Config().to_dict(), "names": ["jawOpen"], "average": {}, "network": {}}
 BRANCH = {"config": Config().to_dict(), "network": {}}
@@ -138,3 +141,76 @@ def test_wrong_usage_is_told_in_a_sentence(main, command, said, tmp_path, monkey
     with pytest.raises(SystemExit, match="2"):
         main()
     assert said in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "last.pt"
+    save(path, LIPS)
+    before = path.read_bytes()
+
+    def full(state: object, part: Path) -> None:
+        part.write_bytes(b"half")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 994496 vs 994444")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"last.pt” cannot be written; make room on its disk"):
+        save(path, LIPS)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def small(**changes: object) -> dict[str, object]:
+    """The checkpoint of a small network, but for `changes` of its configuration or of its parts."""
+    config = Config(hidden=32, layers=1, heads=2, decoder=32, semantic=0)
+    network = FaceFormer(config, len(NAMES)).state_dict()
+    parts = {key: changes.pop(key) for key in ("names", "average") if key in changes}
+    return {"config": config.to_dict() | changes, "names": list(NAMES), "average": network, "network": network} | parts
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"layers": 2}, {"hidden": "a"}, {"hidden": 64}, {"heads": 3}, {"heads": 0}, {"bands": 0}, {"names": 3},
+        {"names": ["jawOpen"]}, {"average": [1]}, {"average": {}}, {"average": {"phone_head.weight": 1}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_checkpoint_that_does_not_hold_together_is_told(changes, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips.jsonl").touch()
+    save(tmp_path / "last.pt", small(**changes))
+    for main, command in ((export.main, ["package"]), (label.main, ["labels.jsonl", "--cache", "."])):
+        monkeypatch.setattr(sys, "argv", ["command", "last.pt", *command])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert "“last.pt” does not hold together" in capsys.readouterr().err
+    assert not (tmp_path / "package").exists() and not (tmp_path / "labels.jsonl").exists()
+
+
+def test_shapes_that_nobody_has_are_told_before_a_package_is_written(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "last.pt", small(names=[f"shape{i}" for i in range(len(NAMES))]))
+    monkeypatch.setattr(sys, "argv", ["export", "last.pt", "package"])
+    with pytest.raises(SystemExit, match="2"):
+        export.main()
+    assert "The ARKit basis has no" in capsys.readouterr().err and not (tmp_path / "package").exists()
+
+
+@pytest.mark.parametrize(("gain", "reached"), [([], 1.2), (["--gain", "1.5"], 1.5)])
+def test_a_gain_that_is_given_is_not_calibrated_away(gain, reached, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips.jsonl").touch()
+    save(tmp_path / "last.pt", small())
+    monkeypatch.setattr(export, "open_corpus", lambda *_: None)
+    monkeypatch.setattr(export, "calibrate", lambda *_: Calibration(1.2, 0.01, 0.04))
+    written: list[Calibration] = []
+
+    def write(*shown: object) -> None:
+        written.append(shown[-1])
+        raise InterruptedError
+
+    monkeypatch.setattr(export, "export_package", write)
+    monkeypatch.setattr(sys, "argv", ["export", "last.pt", "package", "--calibrate", ".", *gain])
+    with pytest.raises(InterruptedError):
+        export.main()
+    more = reached / 1.2
+    assert written == [Calibration(reached, round(0.01 * more, 4), round(0.04 * more, 4))]

@@ -63,6 +63,21 @@ def test_the_rules_close_what_they_are_told_to() -> None:
     assert closed_events(lip_gap(*rules_motions([phones])), FPS, phones, CRITERIA["firm"]) == [True]
 
 
+@pytest.mark.parametrize("begins", [0.0, 0.04])
+def test_the_rules_close_a_recording_that_begins_with_p_as_training_shows_it(begins: float) -> None:
+    """The lips lead the sound: they would have shut before the recording, and parted again when it begins."""
+    silence = [(0.0, begins, "SIL")] if begins else []
+    phones = [*silence, (begins, begins + 0.03, "P"), (begins + 0.03, 0.4, "AA"), (0.4, 0.9, "SIL")]
+    gap = lip_gap(*rules_motions([phones]))
+    assert len(gap) == 46 and gap.max() > 10
+    assert closed_events(gap, FPS, phones, CRITERIA["firm"]) == closed_events(gap, FPS, phones) == [True]
+
+
+def test_the_rules_draw_the_shortest_of_recordings() -> None:
+    shortest, nothing = rules_motions([[(0.0, 0.05, "B")], []])
+    assert len(shortest.weights) == 3 and len(nothing.weights) == 1
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_language_has_sentences_and_voices(language: str) -> None:
     assert len(sentences(language)) == 9

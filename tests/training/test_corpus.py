@@ -104,6 +104,22 @@ def test_listing_survives_an_interrupted_line(tmp_path):
     assert listing.read_text(encoding="utf-8") == clip.line() + "\n"
 
 
+def test_a_trill_leaves_the_lips_alone():
+    """English rounds the lips for its own r; Spanish, Italian and Russian do not."""
+    assert from_ipa("r") == ["L"] and from_ipa("ɹ") == ["R"] and from_arpabet("R") == "R"
+    assert from_rhvoice("r", "ru") == from_rhvoice("rr", "ru") == "L" and from_rhvoice("r", "en") == "R"
+
+
+def test_labels_of_other_languages_in_english_phones_have_their_own_lips(tmp_path):
+    rows = ["path,transcript,language,speaker,licence,source,seconds,tier,aligned"]
+    rows += [f"asterisk/{language}.opus,oro,{language},{language},x,x,0.5,A,1" for language in ("it", "en")]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    labels = "\t0:0.1:OW 0.1:0.2:R 0.2:0.3:EY 0.3:0.5:AW\n"
+    (tmp_path / "alignments.tsv").write_text("".join(f"asterisk/{language}.opus{labels}" for language in ("it", "en")))
+    italian, english = ([name for *_, name in clip.phones] for clip in real.read_real(tmp_path))
+    assert italian == ["AO", "L", "EH", "AW"] and english == ["OW", "R", "EY", "AW"]
+
+
 def test_real_speech_keeps_tiers_and_speakers_apart(tmp_path):
     rows = [
         "path,transcript,language,speaker,licence,source,seconds,tier,aligned",
@@ -190,6 +206,29 @@ def test_grammars_and_lip_sentences():
     assert sum(said.count(c) for c in "pbmfvw") > 0.12 * len(said)
 
 
+def test_what_held_out_recordings_say_is_synthesised_for_no_training(tmp_path):
+    said = ["The map is old.", "A boat came by.", "Five men left home."]
+    (tmp_path / "sentences.tsv").write_text("".join(f"x\t{text.upper()}\n" for text in said))
+    (tmp_path / "minimal_pairs.tsv").write_text("map\tnap\tM\tN\tinitial\t1\n")
+
+    def drawn():
+        source = texts.Texts(tmp_path, 0)
+        return [source.draw("en", index, np.random.default_rng(index), lips=0.0).lower() for index in range(30)]
+
+    before = drawn()
+    assert all(any(text.lower()[:-1] in one for one in before) for text in said)
+    held = [("librispeech/a.opus", "THE MAP IS OLD", "ls237"), ("librispeech/b.opus", "A BOAT CAME BY", "ls1")]
+    rows = [f"{path},{text},en,{speaker},x,x,1,A,1\n" for path, text, speaker in held]
+    header = "path,transcript,language,speaker,licence,source,seconds,tier,aligned\n"
+    (tmp_path / "manifest.csv").write_text(header + "".join(rows))
+    assert real.split_of("ls1", "librispeech/b.opus") == "train"
+    after = drawn()
+    assert not any("the map is old" in text for text in after) and any("a boat came by" in text for text in after)
+    assert all(after) and [a for a, b in zip(after, before, strict=True) if "the map is old" not in b] == [
+        b for b in before if "the map is old" not in b
+    ]  # every other sentence stays: a corpus that has begun can go on
+
+
 def test_no_voice_is_both_heard_and_tested():
     heard = {v.speaker for v in VOICES if v.split == "train"}
     tested = {v.speaker for v in VOICES if v.split == "test"}
@@ -231,6 +270,13 @@ def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert "manifest.csv" in capsys.readouterr().err
 
 
+def test_a_corpus_that_cannot_be_written_is_told_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "manifest.csv").touch()
+    (tmp_path / "file").touch()
+    assert main(["--speech", str(tmp_path), "--cache", str(tmp_path / "file")]) == 1
+    assert f"“{tmp_path / 'file'}” cannot be written (File exists); give another --cache" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("line", ["0:0.3:QQ", "0:0.3", "zero:0.3:AA"])
 def test_an_alignment_that_cannot_be_read_is_told_in_a_sentence(line, tmp_path, capsys):
     header = "path,transcript,language,speaker,licence,source,seconds,tier,aligned\n"
@@ -264,3 +310,33 @@ def test_a_manifest_without_a_column_is_told_in_a_sentence(tmp_path, capsys):
     (tmp_path / "alignments.tsv").touch()
     assert main(["--cache", str(tmp_path / "cache"), "--speech", str(tmp_path)]) == 1
     assert "no column tier" in capsys.readouterr().err
+
+
+CLIP = Clip("a", "a.flac", "a", "en", "a b c", "real:x", "A", "test", 1.0, [(0.0, 0.4, "SIL"), (0.4, 1.0, "P")])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        '{"id": 3', "[1, 2]", {"phones": [[0, 1, "QQ"]]}, {"phones": [[0, float("nan"), "AA"]]},
+        {"phones": [[0, 1e9, "AA"]]}, {"phones": [[0.5, 0.4, "AA"]]}, {"phones": [[0, 0.5, "AA"], [0.2, 0.6, "P"]]},
+        {"phones": [["0", "1", "AA"]]}, {"phones": "AA"}, {"phones": 3}, {"audio": 3}, {"language": None},
+        {"source": None}, {"colour": 1}, {"seconds": "1"}, {"seconds": float("inf")}, "split", "phones",
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_clip_is_told_in_a_sentence(damage, tmp_path):
+    """`damage`: the whole line, a field to be left out, or fields to be set."""
+    fields = json.loads(CLIP.line())
+    if isinstance(damage, dict):
+        line = json.dumps(fields | damage)
+    else:
+        line = json.dumps({k: v for k, v in fields.items() if k != damage}) if damage in fields else damage
+    (tmp_path / "clips.jsonl").write_text(f"{CLIP.line()}\n{line}\n")
+    with pytest.raises(ValueError, match=r"in clips\.jsonl is no clip .* take the line out"):
+        list(read_clips(tmp_path))
+
+
+def test_clips_are_read_as_they_were_written(tmp_path):
+    silent = Clip("b", "b.flac", "b", "fr", "", "real:x", "B", "train", 0.5, None)
+    (tmp_path / "clips.jsonl").write_text(f"{CLIP.line()}\n{silent.line()}\n")
+    assert list(read_clips(tmp_path)) == [CLIP, silent]

@@ -21,7 +21,7 @@ from training import evaluate
 from training.evaluation import verdict
 from training.evaluation.baselines import linear_regression
 from training.evaluation.clips import EvalClip, EvalSet
-from training.evaluation.plots import Result, window_lags
+from training.evaluation.plots import Result, plot_clip, plot_lags, plot_robustness, window_lags
 from training.evaluation.rest import jitter
 
 RATE, SECONDS = 16000, 3
@@ -151,6 +151,26 @@ def test_a_lag_is_read_only_where_the_lips_were_tracked() -> None:
     truth["aperture"][300:320] = np.nan
     lags = window_lags(Result(clip, motion, found, {}, {}))
     assert len(lags) and np.allclose(lags, 50)
+
+
+def test_lips_that_hardly_move_have_no_median_lag_in_the_picture(folder, tmp_path, monkeypatch) -> None:
+    clips = EvalSet(folder(as_it_is), np.zeros((5023, 3)))
+    (clip,) = clips.clips
+    weights = np.array([[-2.0, 0.0], [0.5, 1.0]] * 75, np.float32)
+    motion = FaceMotion(50.0, 0.0, ("feature_0", "feature_1"), weights, np.zeros((2, 4, 3), np.float32))
+    still = {"t": np.arange(150) / 50, "aperture": np.full(150, 0.02)}
+    scores = {"r_ap": 0.0, "lag": np.nan, "amp": 0.0, "n_close": 0.0, "rec": np.nan}
+    result, figures = Result(clip, motion, still, scores, {}), []
+    monkeypatch.setattr("training.evaluation.plots.plt.close", figures.append)
+    assert len(plot_lags([result], tmp_path / "lags.png")) == 0
+    axis = figures[0].axes[0]
+    assert "no window" in axis.get_title() and "nan" not in str([t.get_text() for t in axis.get_legend().get_texts()])
+    plot_clip(clips, result, tmp_path / "clip.png")
+    labels = [text.get_text() for text in figures[1].axes[1].get_yticklabels()]
+    assert labels == ["feature_0 ≤2.00", "feature_1 ≤1.00"]  # the colours are of sizes, too
+    rows = [{"condition": "babble", "clip": name, "kept": kept} for name, kept in (("0", -0.5), ("mean", np.nan))]
+    plot_robustness(rows, tmp_path / "robustness.png")
+    assert figures[2].axes[0].get_ylim()[0] < -0.5
 
 
 class Still:

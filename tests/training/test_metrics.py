@@ -119,6 +119,22 @@ def test_what_was_not_tracked_is_no_miss_and_no_lag():
     assert metrics.closure_recall(gap, 50.0, [(0.45, 0.55, "B"), (1.2, 1.3, "M")]) == 1.0
 
 
+def test_few_frames_that_were_tracked_tell_no_lag():
+    """Two or three points lie on a line with whatever they are laid beside."""
+    curve = np.sin(np.arange(100) / 5)
+    lost = np.full(100, np.nan)
+    lost[40:44] = np.roll(curve, -2)[40:44]
+    assert np.isnan(metrics.sync_offset(curve, lost, 30.0))
+    lost[30:60] = np.roll(curve, -2)[30:60]
+    assert metrics.sync_offset(curve, lost, 30.0) == pytest.approx(2 / 30)
+
+
+def test_rounding_is_no_correlation():
+    still = (1.84 + 1e-7 * np.random.default_rng(0).normal(size=100)).astype(np.float32)
+    assert metrics.correlation(still, np.sin(np.arange(100) / 5)) == 0
+    assert metrics.correlation(1e-9 * np.arange(10), np.arange(10.0)) == pytest.approx(1)
+
+
 def test_frames_without_landmarks_do_not_count():
     points = np.random.default_rng(4).normal(size=(6, 20, 2))
     detected = points + 0.1 * np.random.default_rng(5).normal(size=points.shape)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_a_wrong_folder_of_recordings_is_told_and_does_not_take_them_out_for_goo
     assert "--real" in capsys.readouterr().err
     assert packed(cache, tmp_path / "real") == ["made", "one", "two"]
     assert packed(cache, tmp_path / "nowhere") == ["made", "one", "two"]  # it is packed, and the folder not needed
+
+
+@pytest.mark.parametrize("phones", [[[0, 1e9, "AA"]], [[0, 1, "QQ"]], [["0", "1", "AA"]], "AA"])
+def test_labels_that_nobody_can_draw_are_told_before_anything_is_packed(phones, tmp_path: Path, capsys) -> None:
+    cache = make_corpus(tmp_path)
+    about = json.loads((cache / "clips.jsonl").read_text())
+    (cache / "clips.jsonl").write_text(json.dumps(about | {"phones": phones}) + "\n")
+    with pytest.raises(SystemExit, match="2"):
+        open_corpus(argparse.ArgumentParser(), cache, tmp_path / "real", 1)
+    assert "in clips.jsonl is no clip" in capsys.readouterr().err
+    assert not list((cache / "packed").rglob("*.npy"))
 
 
 def test_a_recording_that_is_damaged_or_gone_is_left_out(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from training.evaluation import verdict
 from training.evaluation.homophones import homophone_rows
 from training.evaluation.readers import reader_clips, reader_rows
 from training.evaluation.tables import cell, columns_of, table
-from training.evaluation.vertices import HeldOut, vertex_rows
+from training.evaluation.vertices import HeldOut, rules_motions, vertex_rows
 from training.targets import NAMES, render
 
 PHONES = [(0.0, 0.3, "SIL"), (0.3, 0.5, "AA"), (0.5, 0.6, "P"), (0.6, 0.9, "IY"), (0.9, 1.2, "SIL")]
@@ -84,13 +84,24 @@ def test_vertex_rows_have_the_errors_that_are_known(toy_folder: Path) -> None:
     assert rows["package"]["LVE_B mm"] > 0 and rows["package"]["frames"] == 3 * 61
 
 
+def test_a_single_sentence_has_no_other(toy_folder: Path) -> None:
+    """It would be its own other, and the row say that the truth of another sentence has no error."""
+    names, deltas = arkit_basis()
+    truth = [motion(render(PHONES, FPS), deltas[[list(names).index(n) for n in NAMES]])]
+    sound = np.random.default_rng(0).normal(0, 0.05, int(1.2 * RATE)).astype(np.float32)
+    rows = vertex_rows(LipSyncModel.load(toy_folder), None, HeldOut([Speech(sound)], [PHONES], truth))
+    assert [row["motion"] for row in rows] == ["package", "neutral face", "mean expression", "the rules themselves"]
+    still = [row["gap r"] for row in rows[1:3]]
+    assert still == [0, 0]  # of a gap that does not move but for rounding
+
+
 class Rules:
     """Answers with the rules' lips of PHONES, whatever is said, at the pace at which it is said."""
 
     def run(self, speech: Speech, style: str | None) -> FaceMotion:
         names, deltas = arkit_basis()
         factor = 1.2 * RATE / len(speech.samples)
-        weights, times = render(PHONES, FPS), np.arange(int(1.2 / factor * FPS)) / FPS * factor
+        weights, times = rules_motions([PHONES])[0].weights, np.arange(int(1.2 / factor * FPS)) / FPS * factor
         weights = np.stack([np.interp(times, np.arange(len(weights)) / FPS, column) for column in weights.T], axis=1)
         return motion(weights, deltas[[list(names).index(n) for n in NAMES]])
 
@@ -211,6 +222,12 @@ def test_a_program_that_cannot_start_leaves_its_section_out(toy_folder: Path, tm
     assert "Left out: clips" in report_of(toy_folder, tmp_path, monkeypatch, "--sections", "clips")
 
 
+def test_a_report_of_no_sentences_is_wrong_usage(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        report_of(toy_folder, tmp_path, monkeypatch, "--clips", "0", "--sections", "vertices")
+    assert "--clips is 1 or more" in capsys.readouterr().err
+
+
 def test_a_baseline_is_looked_at_before_the_work(toy_folder: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit, match="2"):
         report_of(toy_folder, tmp_path, monkeypatch, "--baseline", str(tmp_path / "none"), "--sections", "rest")
@@ -225,6 +242,16 @@ def test_a_corpus_without_what_a_section_needs_is_told_so(section, toy_folder, t
     monkeypatch.setattr(evaluate, "other_speakers", lambda folder: [])
     text = report_of(toy_folder, tmp_path, monkeypatch, "--sections", section)
     assert f"Left out: {section}" in text and f"in {tmp_path}" in text
+
+
+@pytest.mark.parametrize("line", ['{"id": "b"}', "[1]", "no clip"])
+def test_a_corpus_with_a_damaged_line_leaves_its_sections_out_and_no_others(line, toy_folder, tmp_path, monkeypatch):
+    (tmp_path / "clips.jsonl").write_text(line + "\n")
+    monkeypatch.setattr(evaluate, "nonspeech", lambda: {"silence": np.zeros(RATE, np.float32)})
+    sections = ["vertices", "readers", "closures", "rest"]
+    text = report_of(toy_folder, tmp_path, monkeypatch, "--sections", *sections)
+    assert all(f"Left out: {section}" in text for section in sections[:3]) and "| silence |" in text
+    assert text.count("in clips.jsonl is no clip") == 3
 
 
 def test_sections_move_the_lips_in_the_style_that_the_report_names(toy_folder, tmp_path, monkeypatch) -> None:

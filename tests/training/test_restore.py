@@ -64,7 +64,18 @@ def test_a_package_is_the_network_again(tmp_path: Path, semantic: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "made", [{"heads": 0}, {"heads": 3}, {"gain": 0}, {"gain": "x"}, {"subtract": -1}, {"wheels": 4}, [1]]
+    "made",
+    [
+        {"heads": 0},
+        {"heads": 3},
+        {"gain": 0},
+        {"gain": "x"},
+        {"subtract": -1},
+        {"advance": -20},
+        {"advance": 1e9},
+        {"wheels": 4},
+        [1],
+    ],
 )
 def test_a_package_made_with_what_cannot_be_is_refused(tmp_path: Path, made: object) -> None:
     network = filled(FaceFormer(Config(hidden=96, layers=1, heads=2, decoder=16, semantic=0), len(NAMES)))

@@ -65,6 +65,19 @@ def test_a_corpus_without_sentences_is_told(embeddings: None, tmp_path: Path) ->
         train(corpus_of("dev"), tmp_path)
 
 
+def test_retrieval_is_judged_by_texts_that_training_never_says(embeddings: None, tmp_path: Path) -> None:
+    """Synthetic clips join sentences, and spell them with stops and capitals."""
+    known = {"one two three. it's late, they said", "a b c d"}
+    texts = ["It's late they said", "B C D", "two three its late", "c d one", "late they", "said a"]
+    assert wav2sem.said_before(texts, known) == [True, True, True, False, True, False]
+    corpus = corpus_of(*["train"] * 5, "dev", "dev", "dev")
+    for clip, text in zip(
+        corpus.clips[4:], ("Zero zero zero. One two 5.", "ONE TWO 5", "one two 6", "one two 7"), strict=True
+    ):
+        clip.about["text"] = text
+    assert train(corpus, tmp_path)["dev"]["texts"] == 2
+
+
 def cut_short(path: Path, *_: object, **__: object) -> None:
     """Instead of np.save and np.savez: what an interrupted run writes."""
     Path(path).write_bytes(b"PK")

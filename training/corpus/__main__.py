@@ -26,6 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"There is no manifest.csv in {options.speech}; name the folder with --speech.", file=sys.stderr)
         return 1
     try:
+        options.cache.mkdir(parents=True, exist_ok=True)
+        (options.cache / "clips.jsonl").touch()
+    except OSError as problem:
+        print(f"“{options.cache}” cannot be written ({problem.strerror}); give another --cache.", file=sys.stderr)
+        return 1
+    try:
         build(options.cache, options.speech, PROFILES[options.profile], options.seed)
     except (OSError, ValueError) as problem:
         print(problem, file=sys.stderr)

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .phones import Phone
+from .phones import ARPABET, Phone
 
 SAMPLE_RATE = 16000
+LONGEST_PHONES = 6 * 3600.0  # seconds: labels that go on for longer are none
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,42 @@ def corpus_folder(text: str) -> Path:
     return Path(text)
 
 
+def parse_clip(line: str) -> Clip:
+    """The clip of a line of ``clips.jsonl``. Raises ValueError for what is none, as for labels that nobody can draw."""
+    try:
+        fields = json.loads(line)
+        clip = Clip(**fields | {"phones": _phones_of(fields["phones"])})
+        texts = (clip.id, clip.audio, clip.speaker, clip.language, clip.text, clip.source, clip.tier, clip.split)
+        if not all(isinstance(text, str) for text in texts) or not math.isfinite(clip.seconds):
+            raise ValueError("a field is of another kind")
+        return clip
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(
+            f"“{line.strip()[:60]}” in clips.jsonl is no clip ({error}); take the line out, or make the corpus anew: "
+            "python -m training.corpus."
+        ) from error
+
+
+def _phones_of(stored: list[tuple[float, float, str]] | None) -> list[Phone] | None:
+    """Phones as (start, end, name) one after the other; raises ValueError for others, TypeError for no phones."""
+    if stored is None:
+        return None
+    phones = [(start, end, name) for start, end, name in stored]
+    now = 0.0
+    for start, end, name in phones:
+        if name != "SIL" and name not in ARPABET:
+            raise ValueError(f"there is no phone {name!r}")
+        if not now - 1e-3 <= start <= end <= LONGEST_PHONES:
+            raise ValueError(f"{name} lasts from {start!r} to {end!r} s")
+        now = end
+    return phones
+
+
 def read_clips(cache: Path) -> Iterator[Clip]:
-    """The clips listed in ``cache/clips.jsonl``; a last line cut short by an interrupted run is skipped."""
+    """The clips listed in ``cache/clips.jsonl``; a last line cut short by an interrupted run is skipped.
+
+    Raises ValueError for a line that is no clip.
+    """
     path = cache / "clips.jsonl"
     if not path.exists():
         return
@@ -67,10 +103,7 @@ def read_clips(cache: Path) -> Iterator[Clip]:
         for line in lines:
             if not line.endswith("\n"):
                 return
-            fields = json.loads(line)
-            if fields["phones"] is not None:
-                fields["phones"] = [(a, b, p) for a, b, p in fields["phones"]]
-            yield Clip(**fields)
+            yield parse_clip(line)
 
 
 def drop_partial_line(path: Path) -> None:

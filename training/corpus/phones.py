@@ -2,7 +2,8 @@
 """One phone set for every source: the 39 ARPABET phones of English and SIL.
 
 Other languages are mapped to the English phone with the nearest *lips*, since lips are all that is learnt from it:
-a front rounded vowel ([y], [ø]) goes to UW or UH, not to its English-speaking ear's IY or EH.
+a front rounded vowel ([y], [ø]) goes to UW or UH, not to its English-speaking ear's IY or EH, and a trilled r to L,
+which leaves the lips alone as it does; English rounds them for its own.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SILENT = frozenset(("PAU", "H#", "#", "BRTH", "SIL", "SP", "SPN", "NSN", "SSIL"
 _SLAVIC = {
     "a": "AA", "e": "EH", "i": "IY", "ii": "IY", "o": "AO", "u": "UW", "y": "IH", "an": "AA", "en": "EH", "in": "IY",
     "on": "OW", "un": "UW", "ee": "EH", "oo": "AO", "b": "B", "p": "P", "m": "M", "f": "F", "v": "V", "w": "W",
-    "wn": "W", "d": "D", "t": "T", "n": "N", "l": "L", "s": "S", "z": "Z", "r": "R", "rr": "R", "g": "G", "k": "K",
+    "wn": "W", "d": "D", "t": "T", "n": "N", "l": "L", "s": "S", "z": "Z", "r": "L", "rr": "L", "g": "G", "k": "K",
     "gh": "G", "h": "HH", "hh": "HH", "c": "S", "ts": "S", "dz": "Z", "ch": "CH", "sch": "SH", "sh": "SH",
     "zh": "ZH", "tsh": "CH", "dzh": "JH", "dj": "JH", "tj": "CH", "lj": "L", "nj": "N", "j": "Y", "jn": "Y",
 }  # fmt: skip
@@ -38,7 +39,7 @@ _IPA = {
     "p": "P", "b": "B", "m": "M", "f": "F", "v": "V", "β": "V", "ʋ": "V", "ɸ": "F", "t": "T", "d": "D", "n": "N",
     "ɲ": "N", "ŋ": "NG", "ɴ": "NG", "k": "K", "g": "G", "ɡ": "G", "x": "HH", "χ": "HH", "ɣ": "G", "h": "HH",
     "ɦ": "HH", "ħ": "HH", "ç": "Y", "s": "S", "z": "Z", "ʃ": "SH", "ʒ": "ZH", "ɕ": "SH", "ʑ": "ZH", "ʂ": "SH",
-    "ʐ": "ZH", "θ": "TH", "ð": "DH", "l": "L", "ɫ": "L", "ʎ": "L", "ɭ": "L", "r": "R", "ɾ": "D", "ʁ": "K", "ʀ": "K",
+    "ʐ": "ZH", "θ": "TH", "ð": "DH", "l": "L", "ɫ": "L", "ʎ": "L", "ɭ": "L", "r": "L", "ɾ": "D", "ʁ": "K", "ʀ": "K",
     "ɹ": "R", "ɻ": "R", "j": "Y", "w": "W", "ɥ": "W", "ʍ": "W", "c": "K", "ɟ": "G", "i": "IY", "ɪ": "IH", "ɨ": "IH",
     "ᵻ": "IH", "y": "UW", "ʏ": "UH", "e": "EH", "ɛ": "EH", "æ": "AE", "a": "AA", "ɐ": "AH", "ɑ": "AA", "ɒ": "AO",
     "ə": "AH", "ɜ": "ER", "ɚ": "ER", "ɝ": "ER", "ʌ": "AH", "o": "AO", "ɔ": "AO", "ø": "UH", "œ": "UH", "u": "UW",

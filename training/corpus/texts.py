@@ -7,11 +7,14 @@ fortune files where they are installed, or from small grammars of our own.
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+from .real import split_of
 
 _FORTUNES = Path("/usr/share/games/fortunes")
 _FORTUNE_FILES = {
@@ -37,6 +40,22 @@ def read_english(folder: Path) -> list[str]:
             if 8 <= len(text) <= LONGEST:
                 sentences.append(text.capitalize() if text.isupper() else text)
     return sentences
+
+
+def bare(text: str) -> str:
+    """The words of ``text`` in lower case, with one blank between two: what two spellings of a sentence share."""
+    return " ".join(re.findall(r"[^\W_]+", text.lower().replace("'", "")))
+
+
+def held_out_texts(folder: Path) -> set[str]:
+    """What the recordings say that no training hears (``bare``): no voice may teach it. Of three words and more."""
+    path = folder / "manifest.csv"
+    if not path.exists():
+        return set()
+    with path.open(encoding="utf-8", newline="") as rows:
+        found = {bare(row["transcript"]) for row in csv.DictReader(rows)
+                 if split_of(row["speaker"], row["path"]) != "train"}  # fmt: skip
+    return {text for text in found if text.count(" ") >= 2}
 
 
 def read_pairs(folder: Path) -> list[tuple[str, str]]:
@@ -148,7 +167,7 @@ class Texts:
     """Draws texts; English and fortune sentences come in a fixed shuffled order, so few voices share one."""
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.pairs = read_pairs(folder)
+        self.pairs, self._held_out = read_pairs(folder), held_out_texts(folder)
         self._queues = {"en": read_english(folder)}
         for language in _FORTUNE_FILES:
             self._queues[language] = read_fortunes(language)
@@ -164,7 +183,7 @@ class Texts:
     def draw(self, language: str, index: int, rng: np.random.Generator, lips: float = 0.1) -> str:
         """Text number ``index`` in ``language``; in English a share ``lips`` is lip-heavy.
 
-        Short English sentences are joined until they fill a random length.
+        Short English sentences are joined until they fill a random length; what held-out recordings say is passed over.
         """
         if language in _GRAMMARS:
             return grammar_sentence(language, rng)
@@ -175,7 +194,9 @@ class Texts:
         text = ""
         for k in range(3):
             sentence = queue[order[(3 * index + k if language == "en" else index) % len(queue)]]
+            if bare(sentence) in self._held_out:
+                continue
             text = f"{text} {sentence}".strip()
             if len(text) >= wanted or len(text) > LONGEST - 20:
                 break
-        return text
+        return text or lip_sentence(self.pairs, rng)

@@ -19,6 +19,7 @@ from inference import FaceMotion
 from ..config import SAMPLE_RATE
 from ..metrics import sync_offset
 from .clips import Curves, EvalClip, EvalSet
+from .robustness import KEPT
 
 SPEAKER, PACKAGE, OTHER = "#303030", "#c0392b", "#7f9fbf"
 SHAPES = 10  # blendshapes drawn beneath the spectrogram
@@ -69,7 +70,7 @@ def _draw_weights(axis: Axes, motion: FaceMotion) -> None:
     weights = motion.weights[:, liveliest].T
     shown = np.abs(weights) / np.maximum(np.abs(weights).max(1, keepdims=True), 1e-6)
     axis.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", extent=(0, motion.duration, SHAPES, 0))
-    labels = [f"{motion.names[i]} ≤{w.max():.2f}" for i, w in zip(liveliest, weights, strict=True)]
+    labels = [f"{motion.names[i]} ≤{np.abs(w).max():.2f}" for i, w in zip(liveliest, weights, strict=True)]
     axis.set_yticks(np.arange(len(labels)) + 0.5, labels, fontsize=7)
 
 
@@ -118,12 +119,15 @@ def window_lags(result: Result) -> np.ndarray:
 
 
 def plot_lags(results: list[Result], path: Path) -> np.ndarray:
-    """Histogram of the lags of all windows; returns them (ms)."""
+    """Histogram of the lags of all windows; returns them (ms). There is none of lips that hardly move."""
     lags = np.concatenate([window_lags(result) for result in results])
     figure, axis = plt.subplots(figsize=(8, 4))
     axis.hist(lags, bins=np.arange(-205, 206, 10).tolist(), color=PACKAGE)
     axis.axvspan(-25, 25, color="#2e8b57", alpha=0.15, lw=0, label="±25 ms")
-    axis.axvline(float(np.median(lags)), color=SPEAKER, label=f"median {np.median(lags):.0f} ms")
+    if len(lags):
+        axis.axvline(float(np.median(lags)), color=SPEAKER, label=f"median {np.median(lags):.0f} ms")
+    else:
+        axis.set_title("There is no window in which the lips of both move.")
     axis.set_xlabel(f"lag of {WINDOW:g} s windows (ms; positive: lips late)")
     axis.set_ylabel(f"windows of {len(lags)}")
     axis.legend()
@@ -140,9 +144,10 @@ def plot_robustness(rows: list[dict[str, Any]], path: Path) -> None:
         width = 0.8 / len(conditions)
         places = np.arange(len(clips)) + (index - (len(conditions) - 1) / 2) * width
         axis.bar(places, [kept[clip] for clip in clips], 0.9 * width, label=condition)
-    axis.axhline(0.9, color=SPEAKER, lw=1, ls="--")
+    axis.axhline(KEPT, color=SPEAKER, lw=1, ls="--")
     axis.set_xticks(np.arange(len(clips)), clips, fontsize=8)
-    axis.set_ylim(0, 1.3)
+    lowest = min((row["kept"] for row in rows if np.isfinite(row["kept"])), default=0.0)
+    axis.set_ylim(max(-1.0, min(0.0, 1.1 * lowest)), 1.3)  # lips may follow noise the other way
     axis.set_ylabel("r_ap / clean r_ap")
     axis.legend(ncols=len(conditions), fontsize=8, loc="upper center")
     _save(figure, path)

@@ -18,9 +18,11 @@ import numpy as np
 from inference import FaceMotion, LipSyncModel, arkit_basis
 
 from .. import metrics
+from ..batches import CAUGHT_UP, LATE, catch_up
 from ..closures import clip_speech, held_out, lip_gap
 from ..config import FPS
 from ..corpus.phones import Phone
+from ..packing import PREROLL, after_silence
 from ..targets import NAMES, render
 
 
@@ -44,10 +46,22 @@ def need_corpus(cache: Path) -> None:
 
 
 def rules_motions(sentences: Sequence[list[Phone]]) -> list[FaceMotion]:
-    """What the rules make of the phones of each sentence, at FPS."""
+    """What the rules make of the phones of each sentence, at FPS, as training shows it.
+
+    That begins with silence, though none be heard, and catches up with lips that lead the sound: a p with which a
+    recording begins would be shut before the recording otherwise.
+    """
     names, deltas = arkit_basis()
     basis = deltas[[list(names).index(name) for name in NAMES]]
-    return [FaceMotion(FPS, 0.0, tuple(NAMES), render(phones, FPS), basis) for phones in sentences]
+    return [FaceMotion(FPS, 0.0, tuple(NAMES), _as_taught(phones), basis) for phones in sentences]
+
+
+def _as_taught(phones: list[Phone]) -> np.ndarray:
+    weights = render(after_silence(phones), FPS)[PREROLL - LATE :] if phones else render(phones, FPS)
+    frames = max(1, len(weights) - LATE)
+    least = LATE + CAUGHT_UP  # of which `catch_up` makes the beginning
+    weights = np.pad(weights, ((0, max(0, least - len(weights))), (0, 0)), mode="edge")
+    return catch_up(weights)[:frames]
 
 
 @dataclass(frozen=True)
@@ -74,17 +88,20 @@ class HeldOut:
 
 
 def references(truth: list[FaceMotion]) -> dict[str, list[FaceMotion]]:
-    """Motions that hear nothing: the neutral face, the mean expression, and the next sentence's truth, looped."""
+    """Motions that hear nothing: the neutral face, the mean expression, and the sentence before's truth, looped.
+
+    Of a single sentence there is no other; the truth itself comes last.
+    """
     mean = np.concatenate([motion.weights for motion in truth]).mean(0)
+    others = [
+        replace(motion, weights=np.resize(truth[i - 1].weights, motion.weights.shape)) for i, motion in enumerate(truth)
+    ]
     return {
         "neutral face": [replace(motion, weights=np.zeros_like(motion.weights)) for motion in truth],
         "mean expression": [
             replace(motion, weights=np.repeat(mean[None], len(motion.weights), 0)) for motion in truth
         ],
-        "another sentence": [
-            replace(motion, weights=np.resize(truth[i - 1].weights, motion.weights.shape))
-            for i, motion in enumerate(truth)
-        ],
+        **({"another sentence": others} if len(truth) > 1 else {}),
         "the rules themselves": truth,
     }  # fmt: skip
 
