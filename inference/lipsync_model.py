@@ -79,8 +79,8 @@ class LipSyncModel:
         style: a name, a blend such as "neutral:0.7, broad:0.3", or {name: weight}; by default the package's.
         progress(fraction, stage) is called from this thread. longest: seconds that the decoder runs on before it
         starts afresh at a pause; by default the package's, `math.inf` for never. Raises Cancelled soon after
-        `cancelled()` turns true; ModelError when the model makes no numbers, or none that a face can move by; AudioError
-        when the samples are none that a model can hear.
+        `cancelled()` turns true; ModelError when the model makes no numbers, or moves no face can; AudioError when
+        the samples are none that a model can hear.
         """
         samples = np.asarray(speech.samples)
         if samples.dtype != np.float32 or samples.ndim != 1 or not len(samples):
