@@ -46,6 +46,12 @@ def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
         ) from error
 
 
+def check_kind(kind: str) -> None:
+    """Raises ModelError unless a motion of this `kind` can be written for Live Link Face."""
+    if kind != "blendshapes":
+        raise ModelError("Live Link Face needs blendshapes; show them with --arkit, or write .npz.")
+
+
 def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
     """Write one row per frame: Timecode (HH:MM:SS:FF.mmm, as the app does), BlendshapeCount and 61 values.
 
@@ -53,8 +59,7 @@ def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
     are left out. Raises ModelError when `motion` is not in blendshapes, OSError when the place cannot be written; the
     file appears whole or not at all.
     """
-    if motion.kind != "blendshapes":
-        raise ModelError("Live Link Face needs blendshapes; show them with --arkit, or write .npz.")
+    check_kind(motion.kind)
     place = {name.lower(): column for column, name in enumerate(motion.names)}
     found: dict[int, list[int]] = {}
     for column, name in enumerate(LIVE_LINK_COLUMNS):

@@ -115,6 +115,25 @@ def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("vertices", "arguments", "words"),
+    [(7, ["a.npz", "--arkit"], "no ARKit blendshapes"), (5023, ["a.csv"], "needs blendshapes; show them with --arkit")],
+)
+def test_what_a_model_cannot_show_is_told_before_it_runs(
+    vertices: int, arguments: list[str], words: str, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """An hour of speech takes minutes."""
+    folder = make_toy_package(tmp_path / "toy")
+    np.savez(folder / "decoder.npz", **decoder_arrays(outputs=3 * vertices))
+    topology = "flame-5023" if vertices == 5023 else f"vertices-{vertices}"
+    write_json(folder, topology=topology, output={"kind": "vertices"})
+    monkeypatch.setattr(LipSyncModel, "run", lambda *_, **__: pytest.fail("the model ran"))
+    monkeypatch.chdir(tmp_path)
+    assert main([str(wav), "--model", str(folder), "-o", *arguments]) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_vertex_model_as_arkit(tmp_path: Path, babble: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_toy_package(tmp_path / "toy")
     arrays = decoder_arrays(outputs=3 * 5023)
