@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python -m inference speech.wav -o motion.npz`: speech to face motion without Blender.
 
-Exit codes: 0 done, 1 the job failed (one sentence on stderr), 2 wrong usage. One JSON line on stdout, progress on
-stderr.
+Exit codes: 0 done, 1 the job failed, or Ctrl-C or SIGTERM ended it (one sentence on stderr), 2 wrong usage. One JSON
+line on stdout, progress on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -169,6 +170,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # A farm that takes a task back asks with it; else half a file would stay beside the output's place.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main()
     hush(sys.stdout, sys.stderr)
     sys.exit(code)

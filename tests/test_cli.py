@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def test_log_on_a_full_disk(wav: Path, toy_folder: Path, tmp_path: Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
     assert (tmp_path / "m.npz").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_job_that_a_farm_ends_leaves_nothing_half_written(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inference", str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]
+    job = subprocess.Popen([*command, "--fps", "1000", "--vertices"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".m.npz.*")) and job.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    job.terminate()
+    _, error = job.communicate(timeout=60)
+    assert (job.returncode, error) in ((1, "Error: Cancelled; nothing was changed.\n"), (0, ""))
+    assert not list(tmp_path.glob(".m.npz.*")) and (tmp_path / "m.npz").exists() == (job.returncode == 0)
 
 
 def test_model_rate_by_default(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
