@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """`python -m inference speech.wav -o motion.npz`: speech to face motion without Blender.
 
-Exit codes: 0 done, 1 the job failed (one sentence on stderr), 2 wrong usage. One JSON line on stdout, progress on
-stderr.
+Exit codes: 0 done, 1 the job failed, or Ctrl-C or SIGTERM ended it (one sentence on stderr), 2 wrong usage. One JSON
+line on stdout, progress on stderr.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from .arkit import arkit_view
+from .arkit import arkit_view, check_mesh
 from .console import hush, tell
 from .errors import LipSyncError, OutputError, in_words
-from .interchange import check_place, write_json, write_live_link_csv
+from .interchange import check_kind, check_place, write_json, write_live_link_csv
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
+from .model_package import ModelPackage
 from .motion import FaceMotion, write_motion
 from .session import PROVIDERS
 from .speech import read_speech
@@ -106,6 +108,14 @@ def _check_output(options: argparse.Namespace) -> None:
             raise OutputError(f"“{output}” is the speech itself; choose another name for the motion.")
 
 
+def _check_model(package: ModelPackage, options: argparse.Namespace) -> None:
+    """Say before the work, not after it, that what the model moves cannot be shown as asked; raises ModelError."""
+    if package.output_kind == "vertices" and options.arkit:
+        check_mesh(package.vertices)
+    elif Path(options.output).suffix.lower() == ".csv":
+        check_kind(package.output_kind)
+
+
 def _write(motion: FaceMotion, options: argparse.Namespace) -> None:
     """In the form that the output's suffix names."""
     suffix = Path(options.output).suffix.lower()
@@ -125,6 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
         _check_output(options)
         speech = read_speech(options.speech)
         model = LipSyncModel.load(options.model, options.device)
+        _check_model(model.package, options)
         if model.encoder.note:
             tell(model.encoder.note, sys.stderr)
         motion = model.run(speech, options.style, _report, longest=options.longest)
@@ -159,6 +170,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # A farm that takes a task back asks with it; else half a file would stay beside the output's place.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main()
     hush(sys.stdout, sys.stderr)
     sys.exit(code)

@@ -52,6 +52,12 @@ def blendshape_names(package: ModelPackage) -> tuple[str, ...]:
     return _moving_blendshapes()[0]
 
 
+def check_mesh(vertices: int) -> None:
+    """Raises ModelError unless a mesh of so many vertices has ARKit blendshapes."""
+    if vertices != VERTEX_COUNT:
+        raise ModelError("The model moves a mesh for which there are no ARKit blendshapes; bake its vertices instead.")
+
+
 def arkit_view(motion: FaceMotion, tolerance: float = 0.0) -> ArkitView:
     """Solve `motion` (kind "vertices", FLAME's 5023 vertices) onto the ARKit blendshapes, weights in 0…1.
 
@@ -59,8 +65,7 @@ def arkit_view(motion: FaceMotion, tolerance: float = 0.0) -> ArkitView:
     within `tolerance` metres (0: all, so that nothing but float32 rounding is lost). Raises ModelError for a mesh
     without ARKit blendshapes.
     """
-    if motion.basis.shape[1] != VERTEX_COUNT:
-        raise ModelError("The model moves a mesh for which there are no ARKit blendshapes; bake its vertices instead.")
+    check_mesh(motion.basis.shape[1])
     names, shapes = _moving_blendshapes()
     features = motion.basis.reshape(len(motion.names), -1)
     both = np.concatenate([features, shapes]).astype(np.float64)

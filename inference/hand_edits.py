@@ -10,7 +10,7 @@ animator's keys are put there as they are; the new curve gets a key at each end 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -73,13 +73,15 @@ class CurveEdits:
 
     hand: his keys, KEY (h,). spans: float32 (m, 2), frames; where no untouched key is left on one side, a frame further
     than what he edited, since other lines may come there. touched: float32 (t,), frames of generated keys that he
-    changed or deleted. gone: he deleted the whole curve.
+    changed or deleted. gone: he deleted the whole curve. borders: float32 (b,), those ends of spans at which an
+    untouched key stands; it stands there also where the speech that is left doesn't reach.
     """
 
     hand: np.ndarray
     spans: np.ndarray
     touched: np.ndarray
     gone: bool = False
+    borders: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
 
 def as_written(keys: Keys) -> np.ndarray:
@@ -123,7 +125,8 @@ def diff(current: np.ndarray | None, written: Written) -> CurveEdits | None:
     borders = np.concatenate([[first], standing, [last]]).astype(np.float32)
     starts = borders[np.searchsorted(borders, edited, side="left") - 1]
     ends = borders[np.searchsorted(borders, edited, side="right")]
-    return CurveEdits(hand, np.unique(np.stack([starts, ends], axis=1), axis=0), touched)
+    spans = np.unique(np.stack([starts, ends], axis=1), axis=0)
+    return CurveEdits(hand, spans, touched, borders=np.intersect1d(spans, standing))
 
 
 def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None, Written]:
@@ -131,7 +134,11 @@ def merge(generated: Keys, edits: CurveEdits | None) -> tuple[np.ndarray | None,
     if edits is None or edits.gone:
         return (as_written(generated) if edits is None else None), Written.whole(generated)
     spans, touched = _snapped(edits.spans, generated.frames), _snapped(edits.touched, generated.frames)
-    cuts = spans[(spans > generated.frames[0]) & (spans < generated.frames[-1])] if len(generated) else spans[:0, 0]
+    cuts = spans[:0, 0]
+    if len(generated):
+        # Without a border what he did where nobody speaks any longer would be led up to, and last for ever.
+        borders = _snapped(edits.borders, generated.frames)
+        cuts = np.append(spans[(spans > generated.frames[0]) & (spans < generated.frames[-1])], borders)
     whole = generated.cut(np.concatenate([cuts, touched]))
     inside = np.zeros(len(whole), bool)
     for start, end in spans:
@@ -161,9 +168,10 @@ def shifted(edits: CurveEdits, move: Move, rate: float = 1.0) -> CurveEdits:
 
     A span that lies on several ways is parted, so that it covers nothing that comes between them.
     """
-    hand, spans = moved_keys(edits.hand, move, rate), _moved_spans(edits, move, rate)
+    spans, borders = _moved_spans(edits, move, rate)
     touched = np.sort(move(edits.touched.astype(np.float64))[0])
-    return CurveEdits(hand, spans, touched[np.isfinite(touched)].astype(np.float32), edits.gone)
+    touched = touched[np.isfinite(touched)].astype(np.float32)
+    return CurveEdits(moved_keys(edits.hand, move, rate), spans, touched, edits.gone, borders)
 
 
 def moved_keys(keys: np.ndarray, move: Move, rate: float = 1.0, axis: int = 0) -> np.ndarray:
@@ -180,8 +188,11 @@ def moved_keys(keys: np.ndarray, move: Move, rate: float = 1.0, axis: int = 0) -
     return keys[np.argsort(keys["co"][:, 0], kind="stable")]
 
 
-def _moved_spans(edits: CurveEdits, move: Move, rate: float) -> np.ndarray:
-    """The spans of `edits`, parted where what they hold goes several ways, float32 (n, 2)."""
+def _moved_spans(edits: CurveEdits, move: Move, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """The spans of `edits`, parted where what they hold goes several ways, float32 (n, 2), and their borders (b,).
+
+    Where a span is parted the curve went on, so that is a border, too.
+    """
     edited = np.union1d(edits.hand["co"][:, 0], edits.touched)
     inner = [
         edited[np.searchsorted(edited, start, "right") : np.searchsorted(edited, end)] for start, end in edits.spans
@@ -190,14 +201,19 @@ def _moved_spans(edits: CurveEdits, move: Move, rate: float) -> np.ndarray:
     everywhere = np.concatenate([np.zeros(0), *points])
     goals, ways = move(everywhere)
     ways = np.where(np.isfinite(goals), ways, -1)
-    found, begin = [], 0
+    found, borders, begin = [], [], 0
+    open_ends = np.setdiff1d(edits.spans, edits.borders)
     for span in points:
         between = np.arange(begin + 1, begin + len(span) - 1)
         begin += len(span)
         for run in np.split(between, np.flatnonzero(np.diff(ways[between])) + 1):
             if len(run) and ways[run[0]] >= 0:
-                found.append([_end(everywhere, goals, ways, run[i], side, rate) for i, side in ((0, -1), (-1, 1))])
-    return np.unique(np.array(found, np.float32).reshape(-1, 2), axis=0)
+                ends = [(run[0], -1), (run[-1], 1)]
+                found.append([_end(everywhere, goals, ways, last, side, rate) for last, side in ends])
+                beside = [everywhere[last + side] for last, side in ends]
+                borders += [end for end, was in zip(found[-1], beside, strict=True) if was not in open_ends]
+    spans = np.unique(np.array(found, np.float32).reshape(-1, 2), axis=0)
+    return spans, np.unique(np.array(borders, np.float32))
 
 
 def _end(points: np.ndarray, goals: np.ndarray, ways: np.ndarray, last: int, side: int, rate: float) -> float:

@@ -25,6 +25,8 @@ _COLUMNS = (
     "HeadPitch HeadRoll LeftEyeYaw LeftEyePitch LeftEyeRoll RightEyeYaw RightEyePitch RightEyeRoll"
 )
 LIVE_LINK_COLUMNS = tuple(_COLUMNS.split(" "))
+_LONGER = 8  # characters behind the name of what is written beside its place: a process's id, or as many as tempfile's
+_BLOCK = 4096  # rows that are laid out at once
 
 
 def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
@@ -35,13 +37,19 @@ def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
     if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
     try:
-        os.lstat(_beside(path))
+        os.lstat(path.with_name(f".{path.name}.{'0' * _LONGER}"))
     except FileNotFoundError:
         pass  # it may be made
     except (OSError, ValueError) as error:
         raise OutputError(
             f"“{path.name}” is no name that the disk takes, or too long a one; choose another."
         ) from error
+
+
+def check_kind(kind: str) -> None:
+    """Raises ModelError unless a motion of this `kind` can be written for Live Link Face."""
+    if kind != "blendshapes":
+        raise ModelError("Live Link Face needs blendshapes; show them with --arkit, or write .npz.")
 
 
 def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
@@ -51,24 +59,29 @@ def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
     are left out. Raises ModelError when `motion` is not in blendshapes, OSError when the place cannot be written; the
     file appears whole or not at all.
     """
-    if motion.kind != "blendshapes":
-        raise ModelError("Live Link Face needs blendshapes; show them with --arkit, or write .npz.")
+    check_kind(motion.kind)
     place = {name.lower(): column for column, name in enumerate(motion.names)}
-    values = np.zeros((len(motion.weights), len(LIVE_LINK_COLUMNS)))
+    found: dict[int, list[int]] = {}
     for column, name in enumerate(LIVE_LINK_COLUMNS):
         whole, sides = name.lower(), [f"{name.lower()}{side}" for side in ("left", "right")]
         sources = [place[source] for source in ([whole] if whole in place else sides) if source in place]
         if sources:
-            values[:, column] = motion.weights[:, sources].mean(axis=1)
+            found[column] = sources
+    times = motion.times
     beside = _beside(Path(path))
     try:
         with beside.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["Timecode", "BlendshapeCount", *LIVE_LINK_COLUMNS])
-            for time, row in zip(motion.times, values, strict=True):
-                writer.writerow(
-                    [_timecode(time, motion.fps), len(LIVE_LINK_COLUMNS), *(f"{value:.6f}" for value in row)]
-                )
+            for first in range(0, len(times), _BLOCK):
+                weights = motion.weights[first : first + _BLOCK]
+                values = np.zeros((len(weights), len(LIVE_LINK_COLUMNS)))
+                for column, sources in found.items():
+                    values[:, column] = weights[:, sources].mean(axis=1)
+                for time, row in zip(times[first:], values, strict=False):
+                    writer.writerow(
+                        [_timecode(time, motion.fps), len(LIVE_LINK_COLUMNS), *(f"{value:.6f}" for value in row)]
+                    )
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from .styles import style_vector
 from .windows import crossfade, plan_windows
 
 EMBEDDED_MODEL = Path(__file__).resolve().parent.parent / "vendored_models" / "wav2sem_small"
+_FARTHEST = 1e6  # metres, or whatever else a stranger's mesh is in: what goes further overflows where it is squared
 _LISTENING = 0.8  # share of the time that the encoder takes
 
 Progress = Callable[[float, str], None]
@@ -78,8 +79,8 @@ class LipSyncModel:
         style: a name, a blend such as "neutral:0.7, broad:0.3", or {name: weight}; by default the package's.
         progress(fraction, stage) is called from this thread. longest: seconds that the decoder runs on before it
         starts afresh at a pause; by default the package's, `math.inf` for never. Raises Cancelled soon after
-        `cancelled()` turns true; ModelError when the model makes no numbers; AudioError when the samples are none that
-        a model can hear.
+        `cancelled()` turns true; ModelError when the model makes no numbers, or moves no face can; AudioError when
+        the samples are none that a model can hear.
         """
         samples = np.asarray(speech.samples)
         if samples.dtype != np.float32 or samples.ndim != 1 or not len(samples):
@@ -106,8 +107,7 @@ class LipSyncModel:
             lambda part: tick(_LISTENING + (1 - _LISTENING) * part, "Moving the lips"),
         )
         weights = self._weights(hidden, blend)
-        if not np.isfinite(weights).all():
-            raise ModelError(f"The model “{self.package.name}” moves by values that are no numbers; get a whole model.")
+        self._check(weights)
         if progress:
             progress(1.0, "Done")
         return FaceMotion(self.package.fps, speech.start, self.names, weights, self.basis, self.package.output_kind)
@@ -126,9 +126,18 @@ class LipSyncModel:
     def _weights(self, hidden: np.ndarray, blend: np.ndarray) -> np.ndarray:
         """Weights over the basis, float32 (T, K), of lips in the style `blend` (styles,)."""
         if self.package.output_kind == "vertices":
-            return np.append(hidden, np.ones((len(hidden), 1)), axis=1).astype(np.float32)
+            with np.errstate(over="ignore"):  # infinity is told by `run`
+                return np.append(hidden, np.ones((len(hidden), 1)), axis=1).astype(np.float32)
         output = hidden @ self.decoder.output_weight.T + self.decoder.output_bias
         return self.finish(output.clip(0.0, 1.0).astype(np.float32), blend)
+
+    def _check(self, weights: np.ndarray) -> None:
+        """Raises ModelError for weights (T, K) that are no numbers, or that take a vertex out of the world."""
+        if not np.isfinite(weights).all():
+            raise ModelError(f"The model “{self.package.name}” moves by values that are no numbers; get a whole model.")
+        each = np.maximum(self.basis.max(axis=(1, 2)), -self.basis.min(axis=(1, 2))).astype(np.float64)
+        if np.abs(weights).max(axis=0).astype(np.float64) @ each > _FARTHEST:
+            raise ModelError(f"The model “{self.package.name}” moves further than any face can; get a whole model.")
 
     def finish(self, weights: np.ndarray, blend: np.ndarray) -> np.ndarray:
         """Blendshape weights (T, K) as the package wants them: still mouths kept still, closures made firm.

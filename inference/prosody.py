@@ -14,6 +14,7 @@ from .speech import SAMPLE_RATE, Speech
 
 _FLOOR = -100.0  # dB: digital silence
 _PAUSE = 0.15  # seconds: the closure of a stop consonant is shorter
+_BLOCK = 4096  # frames whose samples are squared at once
 _LOUDER = 8.0  # dB above its surroundings that make a syllable stand out wholly
 
 
@@ -41,10 +42,13 @@ def loudness_of(speech: Speech, fps: float, count: int) -> np.ndarray:
     """Loudness of `speech` in each of `count` motion frames at `fps` Hz: dB of full scale, float32 (count,)."""
     edges = np.round(np.arange(count + 1) * SAMPLE_RATE / fps).astype(int).clip(0, len(speech.samples))
     power = np.zeros(count)
-    filled = np.diff(edges) > 0  # the motion may outlast the speech by a frame
-    if filled.any():
-        squares = np.square(speech.samples[: edges[-1]], dtype=np.float64)
-        power[filled] = np.add.reduceat(squares, edges[:-1][filled]) / np.diff(edges)[filled]
+    for first in range(0, count, _BLOCK):  # hours at once would be twice as large as the speech
+        bounds = edges[first : first + _BLOCK + 1]
+        filled = np.diff(bounds) > 0  # the motion may outlast the speech by a frame
+        if filled.any():
+            squares = np.square(speech.samples[bounds[0] : bounds[-1]], dtype=np.float64)
+            sums = np.add.reduceat(squares, bounds[:-1][filled] - bounds[0])
+            power[first : first + _BLOCK][filled] = sums / np.diff(bounds)[filled]
     return (10 * np.log10(power + 10 ** (_FLOOR / 10))).astype(np.float32)
 
 

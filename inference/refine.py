@@ -146,13 +146,13 @@ def _rise(values: np.ndarray, begin: float, end: float) -> np.ndarray:
 def _smoothed(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Gaussian low-pass of `weights` (T, K) by `sigma` frames, (1, 1) or (T, 1)."""
     sigma = sigma.clip(min=0.0)
-    if len(sigma) == 1:
+    if np.ptp(sigma) < 1e-6:  # as good as one width; between two that are closer yet no other numbers lie
         return gaussian_smooth(weights, float(sigma[0, 0]))
     # Between two widths the result is mixed: six filters instead of one per frame.
-    widths = np.linspace(sigma.min(), sigma.max(), 6) if np.ptp(sigma) > 0 else sigma[0]
+    widths = np.linspace(sigma.min(), sigma.max(), 6)
+    step = widths[1] - widths[0]
     result = np.zeros_like(weights)
     for i, width in enumerate(widths):
-        step = widths[1] - widths[0] if len(widths) > 1 else 1.0
         near = (1.0 - np.abs(sigma - widths[i]) / step).clip(min=0.0).astype(np.float32)
         if near.any():
             result += near * gaussian_smooth(weights, float(width))

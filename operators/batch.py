@@ -78,9 +78,10 @@ class _Worker:
 
     def _listen(self, answers: SimpleQueue[tuple[_Worker, dict[str, Any] | None]]) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if line.startswith(MARK):
-                answers.put((self, json.loads(line.removeprefix(MARK))))
+        with suppress(ValueError):  # half an answer: it was killed while it wrote, or something wrote in between
+            for line in self._process.stdout:
+                if line.startswith(MARK):
+                    answers.put((self, json.loads(line.removeprefix(MARK))))
         answers.put((self, None))
 
 

@@ -39,6 +39,7 @@ class Journal:
         # By output, which several jobs may have written when the list has changed: who did last, and who began since.
         self._done: dict[str, tuple[str, dict[str, Any]]] = {}
         self._begun: dict[str, list[tuple[str, Any]]] = {}
+        self._keys: dict[int, str] = {}  # of the jobs that run, as they began
         self._file = path.open("a", encoding="utf-8")
         _lock(self._file, patience)
         if keep:
@@ -69,11 +70,17 @@ class Journal:
 
     def start(self, job: BatchJob) -> None:
         """Remember what lies at the output's place before the job runs."""
-        self._write({"started": job.key, "output": place(job.output), "before": _stamp(job)})
+        self._keys[job.number] = job.key
+        self._write({"started": self._keys[job.number], "output": place(job.output), "before": _stamp(job)})
 
     def done(self, job: BatchJob, line: dict[str, Any]) -> None:
-        """Remember that the job is done and what it reported."""
-        self._write({"done": job.key, "output": place(job.output), "line": line})
+        """Remember that the job is done and what it reported; it was done with the files as they were when it began.
+
+        Only a job that writes over its own .blend is known by what lies there now.
+        """
+        begun, output = self._keys.pop(job.number, None), place(job.output)
+        key = job.key if begun is None or place(job.blend) == output else begun
+        self._write({"done": key, "output": output, "line": line})
 
     def failed(self, job: BatchJob) -> None:
         """Remember that whatever comes to lie at the output's place is not the job's."""

@@ -240,6 +240,29 @@ def test_journal_knows_what_is_finished(tmp_path: Path) -> None:
     assert journal.Journal(path, keep=False).finished(job) is None  # no --resume: everything anew
 
 
+def test_speech_that_changes_while_it_is_baked_is_baked_again(tmp_path: Path) -> None:
+    """A take is replaced in the middle of the night; the journal must not say of the old one that it is the new."""
+    job, path = make_job(tmp_path), tmp_path / "journal"
+    book = journal.Journal(path, keep=True)
+    book.start(job)
+    Path(job.output).write_text("of the first take")
+    (tmp_path / "a.wav").write_text("the second take")
+    book.done(job, {"status": "done"})
+    book.close()
+    assert journal.Journal(path, keep=True).finished(job) is None
+
+
+def test_a_job_that_writes_over_its_own_file_is_done_once(tmp_path: Path) -> None:
+    job, path = replace(make_job(tmp_path), blend=str(tmp_path / "a.blend")), tmp_path / "journal"
+    Path(job.output).write_text("shot")
+    book = journal.Journal(path, keep=True)
+    book.start(job)
+    Path(job.output).write_text("shot that speaks")
+    book.done(job, {"status": "done"})
+    book.close()
+    assert journal.Journal(path, keep=True).finished(job) == {"status": "done"}
+
+
 def test_output_whose_vertex_cache_is_gone_is_made_again(tmp_path: Path) -> None:
     job, cache = make_job(tmp_path), tmp_path / "Head-1.pc2"
     Path(job.output).write_text("plays it")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,19 @@ def test_log_on_a_full_disk(wav: Path, toy_folder: Path, tmp_path: Path) -> None
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
     assert (tmp_path / "m.npz").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_job_that_a_farm_ends_leaves_nothing_half_written(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "inference", str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]
+    job = subprocess.Popen([*command, "--fps", "1000", "--vertices"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".m.npz.*")) and job.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    job.terminate()
+    _, error = job.communicate(timeout=60)
+    assert (job.returncode, error) in ((1, "Error: Cancelled; nothing was changed.\n"), (0, ""))
+    assert not list(tmp_path.glob(".m.npz.*")) and (tmp_path / "m.npz").exists() == (job.returncode == 0)
 
 
 def test_model_rate_by_default(wav: Path, toy_folder: Path, tmp_path: Path) -> None:
@@ -113,6 +127,25 @@ def test_wrong_usage_is_exit_code_2(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(wrong)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("vertices", "arguments", "words"),
+    [(7, ["a.npz", "--arkit"], "no ARKit blendshapes"), (5023, ["a.csv"], "needs blendshapes; show them with --arkit")],
+)
+def test_what_a_model_cannot_show_is_told_before_it_runs(
+    vertices: int, arguments: list[str], words: str, wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """An hour of speech takes minutes."""
+    folder = make_toy_package(tmp_path / "toy")
+    np.savez(folder / "decoder.npz", **decoder_arrays(outputs=3 * vertices))
+    topology = "flame-5023" if vertices == 5023 else f"vertices-{vertices}"
+    write_json(folder, topology=topology, output={"kind": "vertices"})
+    monkeypatch.setattr(LipSyncModel, "run", lambda *_, **__: pytest.fail("the model ran"))
+    monkeypatch.chdir(tmp_path)
+    assert main([str(wav), "--model", str(folder), "-o", *arguments]) == 1
+    assert words in capsys.readouterr().err
 
 
 def test_vertex_model_as_arkit(tmp_path: Path, babble: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:

@@ -248,6 +248,32 @@ def test_edits_after_the_end_stand_when_the_new_speech_is_shorter() -> None:
 
 
 @pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
+@pytest.mark.parametrize("cut", [(0.0, 1.0), (1.0, 2.0)])
+def test_an_edit_on_words_that_are_cut_off_opens_the_mouth_there_alone(
+    cut: tuple[float, float], tolerance: float
+) -> None:
+    """The mouth went there as slowly as the silence is long, and stayed so for ever."""
+    line, frames = LINES[0], np.arange(-20.0, 90)
+    before = spoken([line], tolerance)
+    current, written = fresh(before)
+    edited = int(np.abs(current["co"][:, 0] - (40 if cut[0] == 0 else 8)).argmin())
+    current["co"][edited, 1] = 0.77
+    new = [laid(line, Stretch(tuple(line.frame_at(second) for second in cut), cut))]
+    after = spoken(new, tolerance)
+    edits = shifted(diff(current, written), moved([line], new))
+    keys, again = merge(after, edits)
+    ((start, end),) = edits.spans
+    away = (frames <= start) | (frames >= end)
+    assert end - start < 15 and current["co"][edited].tolist() in keys["co"].tolist()
+    np.testing.assert_allclose(evaluate(keys, frames[away]), after.at(frames[away]), atol=1e-5)
+    # Drawn longer again, and once more: as it was.
+    back = shifted(diff(keys, again), moved(new, [line]))
+    keys, again = merge(before, back)
+    np.testing.assert_allclose(evaluate(keys, frames), evaluate(current, frames), atol=1e-5)
+    assert count(diff(keys, again)) == 1
+
+
+@pytest.mark.parametrize("tolerance", [EVERY, REDUCED])
 @pytest.mark.parametrize("by", [10.0, -7.25])
 def test_edits_move_in_time_with_the_speech(tolerance: float, by: float) -> None:
     current, written = fresh(generated(1.0, tolerance))

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 
 from inference.errors import ModelError, OutputError, RuntimeMissing
 from inference.interchange import LIVE_LINK_COLUMNS, check_place, write_json, write_live_link_csv
-from inference.motion import FaceMotion
+from inference.motion import FaceMotion, write_motion
 from inference.session import available_providers, runtime_clash
 
 
@@ -91,10 +92,36 @@ def test_a_place_that_cannot_be_written_is_told_before_the_work(name: str, tmp_p
     check_place(tmp_path / "face.csv", (".csv", ".json"))
 
 
+def test_a_name_that_checks_can_be_written(tmp_path: Path) -> None:
+    """What lies beside it for a while has a longer name: that was found out when the work was done."""
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    for length in range(longest - 14, longest + 1):
+        path = tmp_path / ("x" * (length - 4) + ".npz")
+        with suppress(OutputError):
+            check_place(path, (".npz",))
+            write_motion(motion(), path)
+            write_json(motion(), path)
+    assert len(list(tmp_path.iterdir())) == 5
+
+
 def test_a_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.access", lambda path, mode: not mode & os.X_OK)
     with pytest.raises(OutputError, match="choose a folder that exists and may be written to"):
         check_place(tmp_path / "face.csv", (".csv",))
+
+
+def test_an_hour_as_csv_takes_little_memory(tmp_path: Path) -> None:
+    long = replace(motion(), weights=np.tile(motion().weights, (200, 1)))
+    tracemalloc.start()
+    write_live_link_csv(long, tmp_path / "face.csv")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    with (tmp_path / "face.csv").open(newline="") as file:
+        heading, *rows = csv.reader(file)
+        jaw = [float(row[heading.index("JawOpen")]) for row in rows]
+    np.testing.assert_allclose(jaw, long.weights[:, 0], atol=1e-6)
+    assert (rows[4096][0], rows[-1][0]) == ("00:01:09:16.000", "00:06:40:59.000")
 
 
 def test_an_hour_as_json_takes_no_more_memory_than_a_second(tmp_path: Path) -> None:

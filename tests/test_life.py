@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -235,6 +237,19 @@ def test_loudness_of_a_tone() -> None:
     np.testing.assert_allclose(loudness[:25], -100, atol=1e-3)
     np.testing.assert_allclose(loudness[25:50], -3.01, atol=0.01)
     assert loudness[50] == pytest.approx(-100)
+
+
+def test_loudness_of_hours_takes_little_memory() -> None:
+    """Squared at once, four hours would be two gigabytes. Each frame is what it is alone."""
+    samples = np.random.default_rng(3).normal(size=16000 * 300).astype(np.float32)
+    tracemalloc.start()
+    loudness = loudness_of(Speech(samples), 62.5, 18751)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < samples.nbytes
+    alone = 10 * np.log10(np.square(samples.reshape(-1, 256), dtype=np.float64).mean(axis=1))
+    np.testing.assert_allclose(loudness[:-1], alone, atol=1e-4)
+    assert loudness[-1] == pytest.approx(-100)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 40])

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,22 @@ def test_weights_that_overflow_on_the_way(folder: Path, babble: np.ndarray) -> N
     spoil(folder, **{name: np.sign(array) * np.float32(3e38) for name, array in decoder_arrays().items()})
     with pytest.raises(ModelError, match="moves by values that are no numbers; get a whole model"):
         LipSyncModel.load(folder).run(Speech(babble))
+
+
+@pytest.mark.parametrize(
+    "name", ["vertice_map_r.weight", "vertice_map_r.bias", "transformer_decoder.layers.0.norm3.weight"]
+)
+@pytest.mark.parametrize("size", [1e8, 1e19, 3e38])
+def test_vertices_beyond_any_face(name: str, size: float, folder: Path, babble: np.ndarray) -> None:
+    """Squares of such offsets overflow: reports were infinite, and the largest error 0."""
+    arrays = decoder_arrays(outputs=3 * 7)
+    arrays[name] = np.sign(arrays[name] + 1e-9) * np.float32(size)
+    np.savez(folder / "decoder.npz", **arrays)
+    write_json(folder, topology="vertices-7", output={"kind": "vertices"}, lip_vertices=[])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ModelError, match=r"further than any face|no numbers"):
+            LipSyncModel.load(folder).run(Speech(babble))
 
 
 def test_more_weights_than_a_decoder_has(folder: Path) -> None:

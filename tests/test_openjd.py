@@ -41,3 +41,26 @@ def test_quotation_marks_in_paths(tmp_path: Path) -> None:
         "--report": "lipsync.1-25.csv",
         "--resume": None,
     }
+
+
+def test_name_is_short_wherever_the_list_lies() -> None:
+    """The specification allows 128 characters, with all parameters filled in."""
+    text = (ROOT / "farm" / "lipsync.openjd.yaml").read_text(encoding="utf-8")
+    (name,) = re.findall(r'^name: "(.*)"$', text, re.MULTILINE)
+    assert 0 < len(name) <= 128 and "{{" not in name
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("program", "first"), [("python-tools/blender", "--background"), ("tools/python3.11", "bake.py")]
+)
+def test_blender_in_a_folder_called_like_python(program: str, first: str, tmp_path: Path) -> None:
+    text = (ROOT / "farm" / "lipsync.openjd.yaml").read_text(encoding="utf-8")
+    (tmp_path / "run.sh").write_text(dedent(text.partition("data: |\n")[2]))
+    fake = tmp_path / program
+    fake.parent.mkdir()
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    command = ["bash", str(tmp_path / "run.sh"), str(fake), "bake.py", str(tmp_path), "shot.blend"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[0] == first

@@ -174,6 +174,14 @@ def test_smoothing_takes_away_what_is_fast(spoken: FaceMotion) -> None:
         assert np.abs(np.diff(calm, 2))[8:-8].max() < 0.02 < np.abs(np.diff(weights[:, smile], 2)).max()
 
 
+def test_smoothing_that_differs_by_rounding_is_one_smoothing(spoken: FaceMotion) -> None:
+    """Between the least and the most of it no other numbers lie: the motion was NaN."""
+    nearly = np.full(400, 0.04)
+    nearly[7] = np.nextafter(0.04, 1.0)
+    calm = with_(spoken, smoothing=nearly).weights
+    np.testing.assert_allclose(calm, with_(spoken, smoothing=0.04).weights, atol=1e-6)
+
+
 def test_a_constant_offset_is_exact(spoken: FaceMotion) -> None:
     later = with_(spoken, offset=0.25)
     assert later.start == spoken.start + 0.25

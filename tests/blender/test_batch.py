@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -91,6 +92,26 @@ def test_bytes_that_are_no_text_between_the_answers(tmp_path: Path) -> None:
     command = [sys.executable, "-c", f"{noise}; print({answer!r}, flush=True); sys.stdin.readline()"]
     job = BatchJob(1, audio="a.wav", output=str(tmp_path / "a.blend"))
     assert Batch([job], command, 1, tmp_path / "report.csv", False).run() == 0
+
+
+@pytest.mark.parametrize("half", ["{", '{"status": "do', "{}}"])
+def test_half_an_answer_is_a_crash_and_hangs_no_batch(half: str, tmp_path: Path) -> None:
+    """A worker may be killed while it writes, as for its memory; another one takes the jobs that are left."""
+    loop = f"for line in sys.stdin: print({MARK!r} + ({half!r} if '1.wav' in line else good), flush=True)"
+    command = [sys.executable, "-c", f"import json, sys\ngood = json.dumps({{'status': 'done'}})\n{loop}"]
+    jobs = [BatchJob(number, audio=f"{number}.wav", output=str(tmp_path / f"{number}.blend")) for number in (1, 2)]
+    work = Batch(jobs, command, 1, tmp_path / "report.csv", False)
+    thread = threading.Thread(target=work._work)
+    work._waiting.extend(jobs)
+    thread.start()
+    thread.join(30)
+    still, work._interrupts = thread.is_alive(), 2
+    thread.join()
+    for worker in work._workers:
+        worker.stop()
+    assert not still
+    assert [work._lines[number]["status"] for number in (1, 2)] == ["failed", "done"]
+    assert "Blender ended in the middle" in work._lines[1]["error"]
 
 
 def test_the_report_names_the_cache_that_an_output_plays(tmp_path: Path) -> None:

@@ -286,6 +286,58 @@ def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path, config: P
         convert(tmp_path / "m.pth", tmp_path, audio_config=config)
 
 
+def test_a_file_is_no_folder(tmp_path: Path, config: Path, state: State, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(state, tmp_path / "m.pth")
+    arguments = ["--faceformer", str(tmp_path / "m.pth"), "--audio-config", str(config), "-o", str(config)]
+    assert main(arguments) == 1
+    assert "config.json” cannot be written (Not a directory)" in capsys.readouterr().err
+
+
+def test_a_package_with_other_files_is_not_replaced(tmp_path: Path, config: Path, state: State) -> None:
+    """Who keeps the checkpoint in the folder of what it became would lose both."""
+    torch.save(state, tmp_path / "m.pth")
+    out = tmp_path / "out"
+    convert(tmp_path / "m.pth", out, audio_config=config)
+    (tmp_path / "m.pth").rename(out / "m.pth")
+    with pytest.raises(ConvertError, match="beside a model package"):
+        convert(out / "m.pth", out, audio_config=config)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "decoder.npz",
+        "m.pth",
+        "model.json",
+        "model.onnx",
+        "wav2sem.onnx",
+    ]
+
+
+@pytest.mark.parametrize("where", [".", "link"])
+def test_the_folder_one_is_in_or_a_link_to_it(
+    where: str, tmp_path: Path, config: Path, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(state, tmp_path / "m.pth")
+    out = tmp_path / "out"
+    convert(tmp_path / "m.pth", out, audio_config=config)
+    if where == "link":
+        (tmp_path / "link").symlink_to(out)
+    monkeypatch.chdir(out if where == "." else tmp_path)
+    convert(tmp_path / "m.pth", Path(where), audio_config=config, name="Again")
+    monkeypatch.chdir(tmp_path)
+    assert ModelPackage.read(out).name == "Again"
+    left = {"config.json", "m.pth", "out"} | ({"link"} if where == "link" else set())
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_every_file_it_was_made_of_is_named(tmp_path: Path, config: Path) -> None:
+    """Both are often called model.pth."""
+    official = random_official(5, fusion="map")
+    for folder, tensors in (("face", official.state_dict()), ("sentence", official.semantic_state())):
+        (tmp_path / folder).mkdir()
+        torch.save(tensors, tmp_path / folder / "model.pth")
+    convert(tmp_path / "face" / "model.pth", tmp_path / "out", tmp_path / "sentence" / "model.pth", audio_config=config)
+    made = json.loads((tmp_path / "out" / "model.json").read_text(encoding="utf-8"))["converted_from"]
+    assert sorted(made) == ["face/model.pth", "sentence/model.pth"] and len(set(made.values())) == 2
+
+
 def test_audio_encoder_from_a_wav2vec2_folder(tmp_path: Path, state: State) -> None:
     from safetensors.torch import save_file
 

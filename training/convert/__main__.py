@@ -50,7 +50,18 @@ def convert(
     title = name or "FaceFormer" + (" with Wav2Sem" if model.wav2sem else "") + (
         " (BIWI)" if model.biwi else " (VOCASET)"
     )
-    write_package(model, output, title, {path.name: _sha256(path) for path in sources}, half)
+    write_package(model, output, title, {name: _sha256(path) for name, path in _named(sources).items()}, half)
+
+
+def _named(sources: list[Path]) -> dict[str, Path]:
+    """`sources` by file name; where these are alike, with as many folders before them as tell them apart."""
+    paths = list(dict.fromkeys(path.resolve() for path in sources))
+    names: list[str] = []
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, paths, strict=True))
 
 
 def _sha256(path: Path) -> str:

@@ -35,19 +35,20 @@ _ATTRIBUTION = (
     "wav2vec 2.0: Baevski, Zhou, Mohamed, Auli, NeurIPS 2020",
 )
 _WAV2SEM_ATTRIBUTION = "Wav2Sem: CVPR 2025, arXiv 2505.23290"
+_PACKAGE_FILES = frozenset({"model.json", "model.onnx", "wav2sem.onnx", "decoder.npz"})
 _ENCODER_LONGEST = 40.0  # seconds of speech that the transformer hears at once
 
 
 def write_package(model: FaceFormer, folder: Path, name: str, sources: dict[str, str], half: bool = False) -> None:
-    """Write the package for `model` to `folder`, which is replaced if it is a package already.
+    """Write the package for `model` to `folder`, which is replaced if it is a package already and nothing besides.
 
     name: what people read in the list of models. sources: SHA-256 of the files that it was made from, by file name.
     half: store the audio networks in float16.
     Raises ConvertError when the folder cannot be written or the finished package does not load.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / "model.json").is_file():
-        raise ConvertError(f"“{folder}” exists and is no model package; choose another folder.")
     try:
+        _check_place(folder)
+        folder = folder.resolve()  # of “.” neither name nor parent say anything, and a link is not what is replaced
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
@@ -57,15 +58,42 @@ def write_package(model: FaceFormer, folder: Path, name: str, sources: dict[str,
         _write_json(model, beside, folder.name, name, sources)
         LipSyncModel.load(beside)
         beside.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        beside.rename(folder)
+        _put(beside, folder)
     except OSError as error:
         raise ConvertError(f"“{folder}” cannot be written ({error.strerror or error}).") from error
     except LipSyncError as error:
         raise ConvertError(f"The converted package does not load: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_place(folder: Path) -> None:
+    """Raises ConvertError where the package would replace something else, such as the checkpoint it is made from."""
+    if not folder.exists():
+        return
+    lying = {path.name for path in folder.iterdir()}
+    if lying and "model.json" not in lying:
+        raise ConvertError(f"“{folder}” exists and is no model package; choose another folder.")
+    if others := sorted(lying - _PACKAGE_FILES):
+        raise ConvertError(
+            f"“{folder}” holds “{others[0]}” beside a model package, which would be lost; move it away or choose "
+            "another folder."
+        )
+
+
+def _put(beside: Path, folder: Path) -> None:
+    """Let `beside` take the place of `folder`, which is there again if that fails."""
+    if not folder.exists():
+        beside.rename(folder)
+        return
+    old = beside.with_name(f"{beside.name}.old")
+    folder.rename(old)
+    try:
+        beside.rename(folder)
+    except OSError:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_files(model: FaceFormer, folder: Path, half: bool) -> None:
