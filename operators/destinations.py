@@ -250,10 +250,10 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
 
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
-    """Teach `undo` the marks of `action`, and the keys of all F-curves in `slot`, as they are now."""
+    """Teach `undo` the marks of `action`, and all F-curves in `slot`, as they are now."""
     marks = {mark: action[mark] for mark in ids.MARKS if mark in action}
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
-    kept = {path: keyframes.read(fcurve) for path, fcurve in fcurves.items()}
+    kept = {path: (keyframes.read(fcurve), keyframes.modifiers_of(fcurve)) for path, fcurve in fcurves.items()}
 
     def restore() -> None:
         for mark in ids.MARKS:
@@ -266,8 +266,10 @@ def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
             if path not in kept:
                 bag.fcurves.remove(fcurve)
         there = keyframes.curves_of(bag)
-        for path, points in kept.items():
+        for path, (points, modifiers) in kept.items():
             keyframes.write(there[path] if path in there else bag.fcurves.new(path), points)
+            if path in there:
+                keyframes.time_modifiers(there[path], modifiers)
 
     undo.callback(restore)
 

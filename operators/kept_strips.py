@@ -70,7 +70,8 @@ class KeptStrip:
         for path, contents in self.curves.items():
             keys = moved_keys(contents.keys, on_timeline, rate)
             keys = moved_keys(keys, move, rate, axis=1) if path == "strip_time" else keys  # values: the action's frames
-            curves[path] = replace(contents, keys=keys)
+            modifiers = keyframes.moved_modifiers(contents.modifiers, on_timeline, rate)
+            curves[path] = replace(contents, keys=keys, modifiers=modifiers)
         return replace(whole, curves=curves)
 
     @property

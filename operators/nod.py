@@ -66,6 +66,8 @@ def follow(
         edits = diff(current, before) if before is not None else None
         if edits is not None and move is not None:
             edits = shifted(edits, move, rate)
+        if fcurve is not None and move is not None:
+            keyframes.move_modifiers(fcurve, move, rate)
         merged, now[name] = merge(_joined([each.keys[axis] for each in curves]), edits)
         if merged is not None:
             keyframes.write(fcurve or bag.fcurves.new(_PATH, index=axis), merged, current)

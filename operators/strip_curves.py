@@ -45,11 +45,12 @@ def follow(strip: bpy.types.NlaStrip | None, action: bpy.types.Action, timing: T
 
 
 def _move(fcurve: bpy.types.FCurve, move: Move, values: Move | None) -> None:
-    """Move the keys of `fcurve` in time, and with `values` in value."""
+    """Move the keys of `fcurve` in time, and with `values` in value; its modifiers go along."""
     current = keyframes.read(fcurve)
     keys = moved_keys(current, move)
     keys = moved_keys(keys, values, axis=1) if values is not None else keys
     keyframes.write(fcurve, keys, current)
+    keyframes.move_modifiers(fcurve, move)
 
 
 def _remembered(action: bpy.types.Action) -> Animated | None:
