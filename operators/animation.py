@@ -144,8 +144,8 @@ def rewrite(
     Made for a slider that is being dragged: keys and curves that don't differ are not touched. keep_edits: False drops
     them. move: where hand edits, and the frames that modifiers are limited to, go when the speech moved in time; rate:
     how their handles stretch with it. F-curves that the user added, in the Action or in NLA strips below, and mutes of
-    ours, are left alone; a curve that `curves` no longer has rests at 0, but for hand edits. Returns the number of hand-edited keys. Raises
-    LipSyncError when the Action may not be changed or what it carries is damaged.
+    ours, are left alone; a curve that `curves` no longer has rests at 0, but for hand edits. Returns the number of
+    hand-edited keys. Raises LipSyncError when the Action may not be changed or what it carries is damaged.
     """
     action = bake.action
     if not action.is_editable:

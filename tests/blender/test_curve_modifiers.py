@@ -96,7 +96,8 @@ def test_modifiers_in_a_strip_on_sliders_and_on_the_nod_come_along(settings: Any
     line = head.data.shape_keys.animation_data.nla_tracks[0].strips[0]
     line.use_animated_influence = True
     line.fcurves.find("influence").keyframe_points.insert(40, 1.0)
-    turning = keyframes.bag_of(nod.object_of(head).animation_data.action, nod.object_of(head).animation_data.action_slot)
+    nodding = nod.object_of(head).animation_data
+    turning = keyframes.bag_of(nodding.action, nodding.action_slot)
     slider = head.animation_data.action.layers[0].strips[0].channelbags[0].fcurves[0]
     for fcurve in (line.fcurves.find("influence"), slider, turning.fcurves[0]):
         shut(fcurve)
