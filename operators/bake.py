@@ -103,7 +103,8 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         result.baked.cache.keep()
     unspoken = _unspoken(sound.others(scene, task.source, pieces))
     elsewhere = sound.elsewhere(scene)
-    remarks = task.source.note, result.baked.note, earlier, unspoken, elsewhere, result.device_note
+    outside = _outside(scene, task, last)
+    remarks = outside, task.source.note, result.baked.note, earlier, unspoken, elsewhere, result.device_note
     notes = _notes(task, written, remarks)
     name, seconds = obj.name, perf_counter() - began
     yield False
@@ -208,6 +209,14 @@ def _sentence(name: str, result: Result, spoken: CurveSet) -> str:
         return f"“{name}” speaks for {result.speech_seconds:.1f} s from a vertex cache."
     keys = f"{spoken.key_count} keys on {len(spoken.names)} shape keys"
     return f"“{name}” speaks for {result.speech_seconds:.1f} s: {keys}."
+
+
+def _outside(scene: bpy.types.Scene, task: Task, last: int) -> str:
+    """One sentence where the speech is over, at frame `last`, before the scene begins; the scene's end goes along."""
+    if last >= scene.frame_start:
+        return ""
+    way = "move its strip" if task.source.placed else "choose a later start frame"
+    return f"The speech is over at frame {last}, and the scene begins at frame {scene.frame_start}; {way}."
 
 
 def _unspoken(strips: list[Any]) -> str:
