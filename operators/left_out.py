@@ -18,7 +18,7 @@ _WHOLE = 0.5  # frames of a movement that are worth a word
 def sentence(scene: bpy.types.Scene, obj: bpy.types.Object) -> str:
     """One sentence where lips of `obj` move outside of the frames of `scene`, with the way out; "" where none do."""
     keys = obj.data.shape_keys if obj.type == "MESH" else None
-    ranges = [part.frame_range for part in parts_of(keys) if plays(keys.animation_data, part)]
+    ranges = [part.frame_range for part in parts_of(keys) if plays(keys, part)]
     cache = vertex_cache.find(obj)
     if cache is not None and vertex_cache.playing(obj):
         ranges.append(vertex_cache.frame_range(cache))

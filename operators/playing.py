@@ -95,8 +95,11 @@ def parts_of(keys: bpy.types.Key | None) -> list[Part]:
     return found
 
 
-def plays(data: bpy.types.AnimData, part: Part) -> bool:
-    """Whether nothing in the NLA silences `part`: a soloed track does all else, and plays even if it is muted."""
+def plays(keys: bpy.types.Key | None, part: Part) -> bool:
+    """Whether nothing in the NLA of `keys` silences `part`: a soloed track does all else, and plays even if muted."""
+    data = keys.animation_data if keys else None
+    if data is None:
+        return False
     soloed = data.use_nla and any(track.is_solo for track in data.nla_tracks)
     if part.strip is None or part.track is None:
         return not soloed
