@@ -316,6 +316,33 @@ def test_what_hides_a_sound_animation_is_named_and_mended(name: str, puppet: bpy
     assert moves(puppet)
 
 
+LINKED = ["keys muted", "slider range", "curves muted", "track muted", "driver", "pinned", "disabled in viewports"]
+
+
+@pytest.mark.parametrize("override", [False, True])
+@pytest.mark.parametrize("name", LINKED)
+def test_what_is_linked_is_not_mended_here(name: str, override: bool, puppet: bpy.types.Object, tmp_path: Path) -> None:
+    """Blender lets scripts change it, and forgets that with the next file: the mouth would be still again."""
+    spoil, destination, expected = CAUSES[name]
+    generate(destination)
+    spoil(puppet)
+    bpy.data.libraries.write(str(tmp_path / "cast.blend"), {puppet})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "cast.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Puppet"]
+    (linked,) = wanted.objects
+    shown = linked.override_create() if override else linked
+    bpy.context.scene.collection.objects.link(shown)
+    bpy.context.scene.wav2sem_lipsync.target = shown
+    entry = diagnosed()[expected]
+    here = name == "disabled in viewports" or (override and name == "pinned")
+    assert bool(entry.fix) == here
+    assert entry.sentence.endswith(", in the file that it is linked from.") == (not here)
+    if here:
+        assert bpy.ops.wav2sem.fix_mouth(cause=expected, subject=entry.subject) == {"FINISHED"}
+        assert expected not in diagnosed()
+
+
 def test_all_causes_are_named_at_once(puppet: bpy.types.Object) -> None:
     generate("NLA")
     every_key("mute", True)(puppet)
