@@ -31,10 +31,12 @@ from . import (
     verify,
     vertex_cache,
 )
+from .animated import Animated
 from .destinations import Written
 from .frames import frame_rate
 from .lipsync_task import Result, Task, find_scene
 from .playing import played_names
+from .shaping import Sliders
 from .strip_times import span_of
 
 _EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
@@ -247,6 +249,10 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
     if written.edited:
         notes.append(f"Kept as you edited them by hand: {written.edited} key{'s' * (written.edited > 1)}.")
+    stays = ["muted regions"] * bool(task.sliders.mutes) + ["keyed sliders"] * _is_keyed(task.sliders)
+    if written.moved and stays:
+        what = " and ".join(stays).capitalize()
+        notes.append(f"{what} stay on their frames, though the speech moved; Re-time takes them along with a strip.")
     if written.left:
         notes.append(f"What you edited by hand stays in “{written.left}”, on shape keys that this bake does not have.")
     if written.own:
@@ -260,6 +266,11 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
     if task.target.fit is not None and task.target.fit.warning:
         notes.append(task.target.fit.warning)
     return (*notes, *filter(None, remarks))
+
+
+def _is_keyed(sliders: Sliders) -> bool:
+    settings = (*sliders.amounts.values(), *sliders.life.amounts.values())
+    return any(isinstance(setting, Animated) for setting in settings)
 
 
 def _listed(names: tuple[str, ...], most: int = 5) -> str:

@@ -36,6 +36,7 @@ class Written:
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
     of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
     hand that were taken over. left: the Action whose hand edits were not, as they are on other shape keys ("": none).
+    moved: the same speech was heard elsewhere before.
     """
 
     action: str
@@ -45,6 +46,7 @@ class Written:
     own: tuple[str, ...] = ()
     edited: int = 0
     left: str = ""
+    moved: bool = False
 
 
 def write(
@@ -120,6 +122,7 @@ def _write_anew(
     if earlier is not None and not users_own and not another:
         _take_along(data, keyframes.make_bag(action, slot), curves.frame_range if to_nla else None)
     move, rate = _moved(origin, about, curves.fps)
+    moved = move is not None and origin is not None and _begins_elsewhere(origin, span)
     bake = Bake(keys, action, slot)
     animation.follow_names(bake, curves.names)
     edited = animation.rewrite(bake, curves, keep_edits=keep_edits, move=move, rate=rate)
@@ -139,7 +142,7 @@ def _write_anew(
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
-    return Written(action.name, place, replaced, covered, edited=edited, left=left)
+    return Written(action.name, place, replaced, covered, edited=edited, left=left, moved=moved)
 
 
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
@@ -232,6 +235,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         action[ids.GUEST] = slot.handle
     before = Bake(keys, action, slot)
     move, rate = _moved(before, about, curves.fps) if ids.WRITTEN in action else (None, 1.0)
+    moved = move is not None and _begins_elsewhere(before, _span(curves, about))
     if keep_edits and ids.WRITTEN in action and not _same_keys(action, about) and animation.hand_edits(before):
         raise LipSyncError(
             f"The lip sync in “{action.name}” was edited by hand on other shape keys than the new one has; choose Drop "
@@ -246,7 +250,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     animation.follow_names(before, curves.names)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
-    return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited)
+    return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited, moved=moved)
 
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
@@ -346,6 +350,10 @@ def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, fl
     if {piece.mark for piece in before}.isdisjoint(piece.mark for piece in after):  # strips of another bake
         before, after = (tuple(replace(piece, mark="") for piece in pieces) for pieces in (before, after))
     return (lambda frames: follow(before, after, frames)), rate
+
+
+def _begins_elsewhere(bake: Bake, span: tuple[float, float]) -> bool:
+    return abs(nla_strips.spoken(bake.action, bake.slot)[0] - span[0]) > 0.5
 
 
 def _span(curves: CurveSet, about: str) -> tuple[float, float]:
