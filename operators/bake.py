@@ -106,7 +106,8 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
     unspoken = _unspoken(sound.others(scene, task.source, pieces))
     elsewhere = sound.elsewhere(scene)
     outside = _outside(scene, task, last)
-    remarks = outside, task.source.note, result.baked.note, earlier, unspoken, elsewhere, result.device_note
+    where = outside, _stretched(scene), unspoken, elsewhere
+    remarks = task.source.note, result.baked.note, earlier, *where, result.device_note
     notes = _notes(task, written, remarks)
     name, seconds = obj.name, perf_counter() - began
     yield False
@@ -219,6 +220,13 @@ def _outside(scene: bpy.types.Scene, task: Task, last: int) -> str:
         return ""
     way = "move its strip" if task.source.placed else "choose a later start frame"
     return f"The speech is over at frame {last}, and the scene begins at frame {scene.frame_start}; {way}."
+
+
+def _stretched(scene: bpy.types.Scene) -> str:
+    """One sentence where the keys are played at another speed than the sound, or ""."""
+    if scene.render.frame_map_old == scene.render.frame_map_new:
+        return ""
+    return "The scene stretches the time of keys, and not that of the sound: the lips drift; switch that off in Output."
 
 
 def _unspoken(strips: list[Any]) -> str:

@@ -196,6 +196,18 @@ def test_speech_that_is_over_before_the_scene_begins_is_told(source: str, settin
     assert "is over" not in job_state(bpy.context).details
 
 
+def test_time_stretching_is_told(settings: Any) -> None:
+    """Blender plays keys at another speed then, and the sound as before."""
+    head = arkit_puppet(["jawOpen", "mouthClose"])
+    assert generate() == {"FINISHED"}
+    assert "stretches" not in job_state(bpy.context).details
+    before = evaluated(head, 40)
+    bpy.context.scene.render.frame_map_new = 200
+    assert evaluated(head, 80) == pytest.approx(before, abs=1e-5)
+    assert generate() == {"FINISHED"}
+    assert "The scene stretches the time of keys" in job_state(bpy.context).details
+
+
 def test_a_sound_in_the_home_folder(settings: Any, speech_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(speech_file.parent))
     monkeypatch.setenv("USERPROFILE", str(speech_file.parent))
