@@ -74,6 +74,14 @@ class KeptStrip:
             curves[path] = replace(contents, keys=keys, modifiers=modifiers)
         return replace(whole, curves=curves)
 
+    def playing(self, span: tuple[float, float]) -> KeptStrip:
+        """One that plays these frames of the action, as far from them on the timeline as it was, and as fast."""
+        first, last = span
+        start = self.start + (first - self.place["action_frame_start"]) * self.place["scale"]
+        end = start + (last - first) * self.place["scale"] * self.place["repeat"]
+        times = {"action_frame_start": first, "action_frame_end": last, "frame_start": start, "frame_end": end}
+        return replace(self, place=self.place | times)
+
     @property
     def start(self) -> float:
         """Frame of the timeline at which the strip begins."""

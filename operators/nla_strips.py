@@ -157,6 +157,9 @@ def follow(spans: Sequence[tuple[bpy.types.NlaStrip, tuple[float, float]]]) -> N
     later = [(strip, now) for strip, before, now in grown if now[0] > before[0]]
     earlier = [(strip, now) for strip, before, now in grown if now[0] <= before[0]]
     for strip, now in (*reversed(later), *earlier):
+        if now[0] >= strip.action_frame_end or now[1] <= strip.action_frame_start:  # neither end passes the other
+            KeptStrip.of(strip).playing(now).take_place(strip)
+            continue
         strip.action_frame_end = min(now[1], strip.action_frame_end)
         if now[0] != strip.action_frame_start:
             start = strip.frame_start + (now[0] - strip.action_frame_start) * strip.scale
