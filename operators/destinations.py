@@ -26,6 +26,7 @@ from .animation import Bake
 from .keyframes import value_path
 from .nla_strips import is_ours
 
+_REPLACING = {"action_blend_type": "REPLACE", "action_extrapolation": "HOLD", "action_influence": 1.0}
 _ANY = 1 << 40  # rows of the raw motion: not at hand here, and not needed
 
 
@@ -139,6 +140,8 @@ def _write_anew(
         place = f"NLA track “{ids.TRACK}”"
     else:
         replaced = nla_strips.clear(data, *span, undo) or replaced
+        if earlier is None:
+            _let_replace(data, undo)
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
@@ -369,6 +372,13 @@ def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo
     """Assign an Action and its slot: Blender never chooses the slot of a new Action by itself."""
     undo.callback(single_user.exchange, data, data.action, data.action_slot)
     single_user.exchange(data, action, slot)
+
+
+def _let_replace(data: bpy.types.AnimData, undo: ExitStack) -> None:
+    """Let what is assigned next replace what lies beneath, for good: how it is blended is left from another action."""
+    for name, value in _REPLACING.items():
+        undo.callback(setattr, data, name, getattr(data, name))
+        setattr(data, name, value)
 
 
 def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:

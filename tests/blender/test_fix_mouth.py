@@ -131,6 +131,11 @@ def action_without_influence(puppet: bpy.types.Object) -> None:
     data_of(puppet).action_influence = 0.0
 
 
+def multiplied(puppet: bpy.types.Object) -> None:
+    action_without_influence(puppet)
+    data_of(puppet).action_influence, data_of(puppet).action_blend_type = 1.0, "MULTIPLY"
+
+
 def displace(puppet: bpy.types.Object) -> None:
     action_of(puppet).use_fake_user = True
     action = own_action(puppet)
@@ -220,6 +225,7 @@ CAUSES: dict[str, tuple[Callable[[bpy.types.Object], Any], str, str]] = {
     "another slot": (another_slot, "ACTION", "slot"),
     "strip without slot": (strip_without_slot, "ACTION", "slot"),
     "action without influence": (action_without_influence, "ACTION", "influence"),
+    "action that multiplies": (multiplied, "ACTION", "blend"),
     "track muted": (lambda puppet: setattr(data_of(puppet).nla_tracks[0], "mute", True), "NLA", "track_muted"),
     "strip muted": (
         lambda puppet: setattr(data_of(puppet).nla_tracks[0].strips[0], "mute", True),
