@@ -15,6 +15,7 @@ from ..inference.hand_edits import AUTO, AUTO_CLAMPED, GENERATED, KEY, SAME, STR
 _HANDLES = ("handle_left", "handle_right")
 _ENDS, _BLENDS = ("frame_start", "frame_end"), ("blend_in", "blend_out")
 
+Modified = Any  # bpy.types.FCurve or bpy.types.NlaStrip
 Modifiers = tuple[tuple[str, dict[str, Any], tuple[dict[str, Any], ...]], ...]
 """Of each modifier its type, its settings, and those of the control points that an envelope has."""
 
@@ -90,7 +91,7 @@ def copy(fcurve: bpy.types.FCurve, bag: Any) -> bpy.types.FCurve:
     return made
 
 
-def modifiers_of(fcurve: bpy.types.FCurve) -> Modifiers:
+def modifiers_of(fcurve: Modified) -> Modifiers:
     """The modifiers of `fcurve` as they are."""
     return tuple(
         (modifier.type, _settings(modifier), tuple(map(_settings, getattr(modifier, "control_points", ()))))
@@ -125,7 +126,7 @@ def moved_modifiers(modifiers: Modifiers, move: Move, rate: float = 1.0) -> Modi
     return tuple(found)
 
 
-def time_modifiers(fcurve: bpy.types.FCurve, modifiers: Modifiers) -> None:
+def time_modifiers(fcurve: Modified, modifiers: Modifiers) -> None:
     """Let the modifiers of `fcurve` act when `modifiers`, which are as many, say; all else about them stays."""
     for modifier, (_, settings, points) in zip(fcurve.modifiers, modifiers, strict=True):
         for name in ("frame_end", *_ENDS, *_BLENDS):  # the beginning takes the end along, and the end the beginning
@@ -135,7 +136,7 @@ def time_modifiers(fcurve: bpy.types.FCurve, modifiers: Modifiers) -> None:
             point.frame = kept["frame"]
 
 
-def move_modifiers(fcurve: bpy.types.FCurve, move: Move, rate: float = 1.0) -> None:
+def move_modifiers(fcurve: Modified, move: Move, rate: float = 1.0) -> None:
     """Let the modifiers of `fcurve` go with its keys, as of `moved_modifiers`."""
     if fcurve.modifiers:
         time_modifiers(fcurve, moved_modifiers(modifiers_of(fcurve), move, rate))

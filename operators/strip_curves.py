@@ -42,6 +42,7 @@ def follow(strip: bpy.types.NlaStrip | None, action: bpy.types.Action, timing: T
 
     for fcurve in strip.fcurves:
         _move(fcurve, move, in_action if fcurve.data_path == "strip_time" else None)
+    keyframes.move_modifiers(strip, in_action)  # those of the strip count in the action's frames
 
 
 def _move(fcurve: bpy.types.FCurve, move: Move, values: Move | None) -> None:
