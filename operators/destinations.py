@@ -136,7 +136,7 @@ def _write_anew(
     if another:
         nla_strips.place(data, earlier, before, undo)
     if to_nla:
-        replaced = nla_strips.place(data, action, slot, undo) or replaced
+        replaced = nla_strips.place(data, action, slot, undo, move, rate) or replaced
         place = f"NLA track “{ids.TRACK}”"
     else:
         replaced = nla_strips.clear(data, *span, undo) or replaced

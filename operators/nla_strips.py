@@ -124,12 +124,24 @@ def other_lines(data: bpy.types.AnimData, first: float, last: float) -> bool:
     return any(strip not in replaced and not strip.mute for track in _in_use(data) for strip in bakes_in(track))
 
 
-def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
-    """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced."""
+def place(
+    data: bpy.types.AnimData,
+    action: bpy.types.Action,
+    slot: Any,
+    undo: ExitStack,
+    move: Move | None = None,
+    rate: float = 1.0,
+) -> str:
+    """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced.
+
+    How a single one was blended, and with what influence, is taken over; move, rate: as of `lay_anew`.
+    """
     tracks = tracks_of(data)
+    former = [KeptStrip.of(strip) for strip in in_the_way(data, *spoken(action, slot))]
     replaced = clear(data, *spoken(action, slot), undo)
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    _lay(data, [KeptStrip.whole(action, slot, {"name": action.name, "extrapolation": "HOLD"})], tracks, undo)
+    one = KeptStrip.whole(action, slot, {"name": action.name, "extrapolation": "HOLD"})
+    _lay(data, [one.blended_as(former[0], move, rate) if len(former) == 1 else one], tracks, undo)
     return replaced
 
 
