@@ -142,10 +142,10 @@ def rewrite(
     """Write `curves` in place of what was generated before, in the frames of the Action; hand edits stay.
 
     Made for a slider that is being dragged: keys and curves that don't differ are not touched. keep_edits: False drops
-    them. move: where hand edits go when the speech moved in time; rate: how their handles stretch with it. F-curves
-    that the user added, in the Action or in NLA strips below, and mutes and modifiers of ours, are left alone; a curve
-    that `curves` no longer has rests at 0, but for hand edits. Returns the number of hand-edited keys. Raises
-    LipSyncError when the Action may not be changed or what it carries is damaged.
+    them. move: where hand edits, and the frames that modifiers are limited to, go when the speech moved in time; rate:
+    how their handles stretch with it. F-curves that the user added, in the Action or in NLA strips below, and mutes of
+    ours, are left alone; a curve that `curves` no longer has rests at 0, but for hand edits. Returns the number of
+    hand-edited keys. Raises LipSyncError when the Action may not be changed or what it carries is damaged.
     """
     action = bake.action
     if not action.is_editable:
@@ -163,6 +163,8 @@ def rewrite(
         fcurve, before = fcurves.get(path), stored.pop(former.get(path, name), None)
         if before is None and (fcurve is not None or path in theirs):
             continue  # the user's own
+        if fcurve is not None and move is not None:
+            keyframes.move_modifiers(fcurve, move, rate)
         if _slid(fcurve, before, generated):
             now[name] = Written.whole(generated)
             continue

@@ -207,7 +207,7 @@ def missing_reason(settings: Any, scene: bpy.types.Scene) -> str:
     if settings.source == "FILE":
         if not settings.audio_path.strip():
             return "No speech is chosen; choose a sound file."
-        path = bpy.path.abspath(settings.audio_path)
+        path = os.path.expanduser(bpy.path.abspath(settings.audio_path))
         return "" if os.path.isfile(path) else f"There is no sound file at “{path}”; choose another one."
     if settings.source == "STRIP":
         if find_strips(scene, settings.strip):

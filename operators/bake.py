@@ -31,10 +31,12 @@ from . import (
     verify,
     vertex_cache,
 )
+from .animated import Animated
 from .destinations import Written
 from .frames import frame_rate
 from .lipsync_task import Result, Task, find_scene
 from .playing import played_names
+from .shaping import Sliders
 from .strip_times import span_of
 
 _EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
@@ -103,7 +105,9 @@ def slices(task: Task, result: Result) -> Generator[bool, None, Report]:
         result.baked.cache.keep()
     unspoken = _unspoken(sound.others(scene, task.source, pieces))
     elsewhere = sound.elsewhere(scene)
-    remarks = task.source.note, result.baked.note, earlier, unspoken, elsewhere, result.device_note
+    outside = _outside(scene, task, last)
+    where = outside, _stretched(scene), unspoken, elsewhere
+    remarks = task.source.note, result.baked.note, earlier, *where, result.device_note
     notes = _notes(task, written, remarks)
     name, seconds = obj.name, perf_counter() - began
     yield False
@@ -210,6 +214,21 @@ def _sentence(name: str, result: Result, spoken: CurveSet) -> str:
     return f"“{name}” speaks for {result.speech_seconds:.1f} s: {keys}."
 
 
+def _outside(scene: bpy.types.Scene, task: Task, last: int) -> str:
+    """One sentence where the speech is over, at frame `last`, before the scene begins; the scene's end goes along."""
+    if last >= scene.frame_start:
+        return ""
+    way = "move its strip" if task.source.placed else "choose a later start frame"
+    return f"The speech is over at frame {last}, and the scene begins at frame {scene.frame_start}; {way}."
+
+
+def _stretched(scene: bpy.types.Scene) -> str:
+    """One sentence where the keys are played at another speed than the sound, or ""."""
+    if scene.render.frame_map_old == scene.render.frame_map_new:
+        return ""
+    return "The scene stretches the time of keys, and not that of the sound: the lips drift; switch that off in Output."
+
+
 def _unspoken(strips: list[Any]) -> str:
     """One sentence on the first of the sound `strips` that no lip sync in the file speaks, as tries leave them."""
     marks: set[str] = set()
@@ -238,6 +257,10 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
         notes.append(f"The earlier bake is kept as action “{written.replaced}”.")
     if written.edited:
         notes.append(f"Kept as you edited them by hand: {written.edited} key{'s' * (written.edited > 1)}.")
+    stays = ["muted regions"] * bool(task.sliders.mutes) + ["keyed sliders"] * _is_keyed(task.sliders)
+    if written.moved and stays:
+        what = " and ".join(stays).capitalize()
+        notes.append(f"{what} stay on their frames, though the speech moved; Re-time takes them along with a strip.")
     if written.left:
         notes.append(f"What you edited by hand stays in “{written.left}”, on shape keys that this bake does not have.")
     if written.own:
@@ -251,6 +274,11 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
     if task.target.fit is not None and task.target.fit.warning:
         notes.append(task.target.fit.warning)
     return (*notes, *filter(None, remarks))
+
+
+def _is_keyed(sliders: Sliders) -> bool:
+    settings = (*sliders.amounts.values(), *sliders.life.amounts.values())
+    return any(isinstance(setting, Animated) for setting in settings)
 
 
 def _listed(names: tuple[str, ...], most: int = 5) -> str:

@@ -17,6 +17,7 @@ from .keyframes import value_path
 from .nla_strips import is_ours
 from .playing import Part, curves_in, is_frozen, spare_parts
 
+_SPOILING = ("MULTIPLY", "SUBTRACT")  # where nothing lies beneath, what is added moves as it should
 _NOTHING = (0.0, 1.0)  # frames of an action with several slots that a new strip plays, as it has none of them yet
 
 
@@ -67,6 +68,10 @@ def switched_off(face: Face) -> Iterator[Cause]:
                 clause = "its action has no influence; give it all"
                 mend = partial(setattr, data, "action_influence", 1.0)
                 yield Cause("influence", part.action.name, clause, "Full Influence", mend)
+            if data.nla_tracks and data.use_nla and data.action_blend_type in _SPOILING:
+                clause = "its action changes what lies beneath instead of replacing it; let it replace that"
+                mend = partial(setattr, data, "action_blend_type", "REPLACE")
+                yield Cause("blend", part.action.name, clause, "Replace", mend)
             continue
         yield from _strip_off(data, part.track, part.strip)
     if data.nla_tracks and not data.use_nla and any(part.strip for part in face.parts):

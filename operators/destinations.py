@@ -26,6 +26,7 @@ from .animation import Bake
 from .keyframes import value_path
 from .nla_strips import is_ours
 
+_REPLACING = {"action_blend_type": "REPLACE", "action_extrapolation": "HOLD", "action_influence": 1.0}
 _ANY = 1 << 40  # rows of the raw motion: not at hand here, and not needed
 
 
@@ -36,6 +37,7 @@ class Written:
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
     of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
     hand that were taken over. left: the Action whose hand edits were not, as they are on other shape keys ("": none).
+    moved: the same speech was heard elsewhere before.
     """
 
     action: str
@@ -45,6 +47,7 @@ class Written:
     own: tuple[str, ...] = ()
     edited: int = 0
     left: str = ""
+    moved: bool = False
 
 
 def write(
@@ -120,6 +123,7 @@ def _write_anew(
     if earlier is not None and not users_own and not another:
         _take_along(data, keyframes.make_bag(action, slot), curves.frame_range if to_nla else None)
     move, rate = _moved(origin, about, curves.fps)
+    moved = move is not None and origin is not None and _begins_elsewhere(origin, span)
     bake = Bake(keys, action, slot)
     animation.follow_names(bake, curves.names)
     edited = animation.rewrite(bake, curves, keep_edits=keep_edits, move=move, rate=rate)
@@ -132,14 +136,16 @@ def _write_anew(
     if another:
         nla_strips.place(data, earlier, before, undo)
     if to_nla:
-        replaced = nla_strips.place(data, action, slot, undo) or replaced
+        replaced = nla_strips.place(data, action, slot, undo, move, rate) or replaced
         place = f"NLA track “{ids.TRACK}”"
     else:
         replaced = nla_strips.clear(data, *span, undo) or replaced
+        if earlier is None:
+            _let_replace(data, undo)
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
-    return Written(action.name, place, replaced, covered, edited=edited, left=left)
+    return Written(action.name, place, replaced, covered, edited=edited, left=left, moved=moved)
 
 
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:
@@ -232,6 +238,7 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
         action[ids.GUEST] = slot.handle
     before = Bake(keys, action, slot)
     move, rate = _moved(before, about, curves.fps) if ids.WRITTEN in action else (None, 1.0)
+    moved = move is not None and _begins_elsewhere(before, _span(curves, about))
     if keep_edits and ids.WRITTEN in action and not _same_keys(action, about) and animation.hand_edits(before):
         raise LipSyncError(
             f"The lip sync in “{action.name}” was edited by hand on other shape keys than the new one has; choose Drop "
@@ -246,14 +253,14 @@ def _write_into(keys: bpy.types.Key, curves: CurveSet, about: str, undo: ExitSta
     animation.follow_names(before, curves.names)
     edited = animation.rewrite(before, curves, keep_edits=keep_edits, move=move, rate=rate)
     action[ids.MARK] = about
-    return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited)
+    return Written(action.name, f"slot “{slot.name_display}”", replaced, edited=edited, moved=moved)
 
 
 def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
-    """Teach `undo` the marks of `action`, and the keys of all F-curves in `slot`, as they are now."""
+    """Teach `undo` the marks of `action`, and all F-curves in `slot`, as they are now."""
     marks = {mark: action[mark] for mark in ids.MARKS if mark in action}
     fcurves = keyframes.curves_of(keyframes.bag_of(action, slot))
-    kept = {path: keyframes.read(fcurve) for path, fcurve in fcurves.items()}
+    kept = {path: (keyframes.read(fcurve), keyframes.modifiers_of(fcurve)) for path, fcurve in fcurves.items()}
 
     def restore() -> None:
         for mark in ids.MARKS:
@@ -266,8 +273,10 @@ def _remember(action: bpy.types.Action, slot: Any, undo: ExitStack) -> None:
             if path not in kept:
                 bag.fcurves.remove(fcurve)
         there = keyframes.curves_of(bag)
-        for path, points in kept.items():
+        for path, (points, modifiers) in kept.items():
             keyframes.write(there[path] if path in there else bag.fcurves.new(path), points)
+            if path in there:
+                keyframes.time_modifiers(there[path], modifiers)
 
     undo.callback(restore)
 
@@ -346,6 +355,10 @@ def _moved(origin: Bake | None, about: str, fps: float) -> tuple[Move | None, fl
     return (lambda frames: follow(before, after, frames)), rate
 
 
+def _begins_elsewhere(bake: Bake, span: tuple[float, float]) -> bool:
+    return abs(nla_strips.spoken(bake.action, bake.slot)[0] - span[0]) > 0.5
+
+
 def _span(curves: CurveSet, about: str) -> tuple[float, float]:
     """Frames between which the speech of a new bake is heard."""
     return stored_result.spoken(json.loads(about)) or curves.frame_range
@@ -359,6 +372,13 @@ def _assign(data: bpy.types.AnimData, action: Any | None, slot: Any | None, undo
     """Assign an Action and its slot: Blender never chooses the slot of a new Action by itself."""
     undo.callback(single_user.exchange, data, data.action, data.action_slot)
     single_user.exchange(data, action, slot)
+
+
+def _let_replace(data: bpy.types.AnimData, undo: ExitStack) -> None:
+    """Let what is assigned next replace what lies beneath, for good: how it is blended is left from another action."""
+    for name, value in _REPLACING.items():
+        undo.callback(setattr, data, name, getattr(data, name))
+        setattr(data, name, value)
 
 
 def _animated(action: bpy.types.Action, slot: Any | None, names: tuple[str, ...]) -> tuple[str, ...]:

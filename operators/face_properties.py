@@ -40,8 +40,11 @@ def _factor(name: str, description: str) -> Any:
 class LipSyncMute(bpy.types.PropertyGroup):
     """Scene frames between which the face is at rest."""
 
-    first: IntProperty(name="From", description="First frame at rest", override=OVERRIDABLE, update=changed)
-    last: IntProperty(name="To", description="Last frame at rest", override=OVERRIDABLE, update=changed)
+    # What were keyed would count at one frame alone, and come back after Re-time.
+    first: IntProperty(
+        name="From", description="First frame at rest", options=set(), override=OVERRIDABLE, update=changed
+    )
+    last: IntProperty(name="To", description="Last frame at rest", options=set(), override=OVERRIDABLE, update=changed)
 
 
 class LipSyncFace(bpy.types.PropertyGroup):

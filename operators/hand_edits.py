@@ -11,7 +11,7 @@ from bpy.app.handlers import persistent
 
 from ..inference import LipSyncError
 from ..inference.hand_edits import KEYFRAME, count
-from . import animation, ids, keyframes, refine, single_user
+from . import animation, face_properties, ids, keyframes, nod, refine, single_user
 from .animation import Bake
 from .greyed import Greyed
 from .properties import job_state
@@ -107,11 +107,13 @@ class LIPSYNC_OT_merge_edits(Greyed, bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Take away our marks and what is stored with the Actions."""
-        names = []
-        for shared in refine.bakes_of(target_object(context)):
+        obj, names = target_object(context), []
+        for shared in refine.bakes_of(obj):
             bake = animation.own(shared, ExitStack())
             _make_plain(bake)
             names.append(f"“{bake.action.name}”")
+        for each in face_properties.sharing(obj):
+            nod.make_plain(each)
         refresh(context)
         self.report({"INFO"}, f"{' and '.join(names)} is yours now; generating again leaves it alone.")
         return {"FINISHED"}

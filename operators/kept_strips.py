@@ -14,10 +14,11 @@ from ..inference.hand_edits import Move, moved_keys
 from . import keyframes
 from .keyframes import Contents
 
+# In this order: switching automatic blends off makes the others 0.
+_BLENDING = ("blend_type", "use_auto_blend", "blend_in", "blend_out", "influence", "use_animated_influence")
 _SETTINGS = (
-    "name", "extrapolation", "blend_type", "blend_in", "blend_out", "use_auto_blend", "influence",
-    "use_animated_influence", "use_animated_time", "use_animated_time_cyclic", "use_reverse", "use_sync_length", "mute",
-    "select",
+    "name", "extrapolation", *_BLENDING, "use_animated_time", "use_animated_time_cyclic", "use_reverse",
+    "use_sync_length", "mute", "select",
 )  # fmt: skip
 _PLACE = ("action_frame_start", "action_frame_end", "frame_start", "scale", "repeat", "frame_end")
 _ANIMATED = {"influence": "use_animated_influence", "strip_time": "use_animated_time"}  # by paths of a strip's F-curves
@@ -70,8 +71,24 @@ class KeptStrip:
         for path, contents in self.curves.items():
             keys = moved_keys(contents.keys, on_timeline, rate)
             keys = moved_keys(keys, move, rate, axis=1) if path == "strip_time" else keys  # values: the action's frames
-            curves[path] = replace(contents, keys=keys)
+            modifiers = keyframes.moved_modifiers(contents.modifiers, on_timeline, rate)
+            curves[path] = replace(contents, keys=keys, modifiers=modifiers)
         return replace(whole, curves=curves)
+
+    def blended_as(self, other: KeptStrip, move: Move | None, rate: float) -> KeptStrip:
+        """The same, blended with what lies beneath as `other` is, whose keyed influence goes where `move` says."""
+        settings = {name: other.settings[name] for name in _BLENDING}
+        moved = other if move is None else other.following(move, rate)
+        curves = {path: contents for path, contents in moved.curves.items() if path == "influence"}
+        return replace(self, settings=self.settings | settings, curves=curves)
+
+    def playing(self, span: tuple[float, float]) -> KeptStrip:
+        """One that plays these frames of the action, as far from them on the timeline as it was, and as fast."""
+        first, last = span
+        start = self.start + (first - self.place["action_frame_start"]) * self.place["scale"]
+        end = start + (last - first) * self.place["scale"] * self.place["repeat"]
+        times = {"action_frame_start": first, "action_frame_end": last, "frame_start": start, "frame_end": end}
+        return replace(self, place=self.place | times)
 
     @property
     def start(self) -> float:

@@ -10,9 +10,14 @@ import bpy
 import numpy as np
 
 from ..inference.curves import Keys
-from ..inference.hand_edits import AUTO, AUTO_CLAMPED, GENERATED, KEY, SAME, STRAIGHT
+from ..inference.hand_edits import AUTO, AUTO_CLAMPED, GENERATED, KEY, SAME, STRAIGHT, Move
 
 _HANDLES = ("handle_left", "handle_right")
+_ENDS, _BLENDS = ("frame_start", "frame_end"), ("blend_in", "blend_out")
+
+Modified = Any  # bpy.types.FCurve or bpy.types.NlaStrip
+Modifiers = tuple[tuple[str, dict[str, Any], tuple[dict[str, Any], ...]], ...]
+"""Of each modifier its type, its settings, and those of the control points that an envelope has."""
 
 
 def value_path(name: str) -> str:
@@ -55,23 +60,16 @@ def span(action: bpy.types.Action, slot: Any | None) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Contents:
-    """What an F-curve holds, for another one or for later: keys, KEY (n,), settings, and modifiers.
-
-    Of a modifier its type, its settings, and those of the control points that an envelope has.
-    """
+    """What an F-curve holds, for another one or for later: keys, KEY (n,), settings, and modifiers."""
 
     keys: np.ndarray
     settings: dict[str, Any]
-    modifiers: tuple[tuple[str, dict[str, Any], tuple[dict[str, Any], ...]], ...]
+    modifiers: Modifiers
 
     @staticmethod
     def of(fcurve: bpy.types.FCurve) -> Contents:
         """Those of `fcurve`, which may be removed then."""
-        modifiers = tuple(
-            (modifier.type, _settings(modifier), tuple(map(_settings, getattr(modifier, "control_points", ()))))
-            for modifier in fcurve.modifiers
-        )
-        return Contents(read(fcurve), _settings(fcurve), modifiers)
+        return Contents(read(fcurve), _settings(fcurve), modifiers_of(fcurve))
 
     def put(self, fcurve: bpy.types.FCurve) -> None:
         """Give them to `fcurve`, which has no modifiers yet."""
@@ -91,6 +89,57 @@ def copy(fcurve: bpy.types.FCurve, bag: Any) -> bpy.types.FCurve:
     made = bag.fcurves.new(fcurve.data_path, index=fcurve.array_index)
     Contents.of(fcurve).put(made)
     return made
+
+
+def modifiers_of(fcurve: Modified) -> Modifiers:
+    """The modifiers of `fcurve` as they are."""
+    return tuple(
+        (modifier.type, _settings(modifier), tuple(map(_settings, getattr(modifier, "control_points", ()))))
+        for modifier in fcurve.modifiers
+    )
+
+
+def moved_modifiers(modifiers: Modifiers, move: Move, rate: float = 1.0) -> Modifiers:
+    """`modifiers` whose frame ranges, and control points, go where `move` says; blends grow by `rate`.
+
+    What has no place there, or would be turned round, stays where it is.
+    """
+
+    def moved(frames: list[float]) -> list[float] | None:
+        goals = move(np.array(frames, np.float64))[0] if frames else np.zeros(0)
+        return goals.tolist() if np.isfinite(goals).all() and (np.diff(goals) > 0).all() else None
+
+    found = []
+    for kind, settings, points in modifiers:
+        if kind == "STEPPED":
+            ends = [name for name in _ENDS if settings[f"use_{name}"]]
+        else:
+            ends = list(_ENDS) if settings["use_restricted_range"] else []
+        goals = moved([settings[name] for name in ends])
+        if ends and goals is not None:
+            blends = {name: rate * settings[name] for name in _BLENDS}
+            settings = settings | dict(zip(ends, goals, strict=True)) | blends
+        goals = moved([point["frame"] for point in points])
+        if goals is not None:
+            points = tuple(point | {"frame": goal} for point, goal in zip(points, goals, strict=True))
+        found.append((kind, settings, points))
+    return tuple(found)
+
+
+def time_modifiers(fcurve: Modified, modifiers: Modifiers) -> None:
+    """Let the modifiers of `fcurve` act when `modifiers`, which are as many, say; all else about them stays."""
+    for modifier, (_, settings, points) in zip(fcurve.modifiers, modifiers, strict=True):
+        for name in ("frame_end", *_ENDS, *_BLENDS):  # the beginning takes the end along, and the end the beginning
+            if getattr(modifier, name) != settings[name]:
+                setattr(modifier, name, settings[name])
+        for point, kept in zip(getattr(modifier, "control_points", ()), points, strict=True):
+            point.frame = kept["frame"]
+
+
+def move_modifiers(fcurve: Modified, move: Move, rate: float = 1.0) -> None:
+    """Let the modifiers of `fcurve` go with its keys, as of `moved_modifiers`."""
+    if fcurve.modifiers:
+        time_modifiers(fcurve, moved_modifiers(modifiers_of(fcurve), move, rate))
 
 
 def _settings(data: bpy.types.bpy_struct) -> dict[str, Any]:

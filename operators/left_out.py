@@ -10,18 +10,15 @@ import bpy
 from ..inference.curves import SETTLE
 from . import vertex_cache
 from .frames import frame_rate
-from .playing import parts_of
+from .playing import parts_of, plays
 
 _WHOLE = 0.5  # frames of a movement that are worth a word
 
 
 def sentence(scene: bpy.types.Scene, obj: bpy.types.Object) -> str:
     """One sentence where lips of `obj` move outside of the frames of `scene`, with the way out; "" where none do."""
-    ranges = [
-        part.frame_range
-        for part in parts_of(obj.data.shape_keys if obj.type == "MESH" else None)
-        if part.strip is None or not (part.strip.mute or (part.track is not None and part.track.mute))
-    ]
+    keys = obj.data.shape_keys if obj.type == "MESH" else None
+    ranges = [part.frame_range for part in parts_of(keys) if plays(keys, part)]
     cache = vertex_cache.find(obj)
     if cache is not None and vertex_cache.playing(obj):
         ranges.append(vertex_cache.frame_range(cache))

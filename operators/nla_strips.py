@@ -10,9 +10,9 @@ tracks lie above the library's, and strips of the library's give way by being mu
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from itertools import pairwise, takewhile
 from typing import Any
 
 import bpy
@@ -62,7 +62,7 @@ def is_held(data: bpy.types.AnimData, strip: bpy.types.NlaStrip) -> bool:
     Those may be bakes in meta strips, or in Actions of the user's: `strip` would silence them.
     """
     held: set[str] = set()
-    for track in itertools.takewhile(lambda track: strip not in track.strips[:], data.nla_tracks):
+    for track in takewhile(lambda track: strip not in track.strips[:], data.nla_tracks):
         for other in track.strips if not track.mute else ():
             if other.extrapolation == "HOLD" and not other.mute:
                 held |= _paths(other)
@@ -124,12 +124,24 @@ def other_lines(data: bpy.types.AnimData, first: float, last: float) -> bool:
     return any(strip not in replaced and not strip.mute for track in _in_use(data) for strip in bakes_in(track))
 
 
-def place(data: bpy.types.AnimData, action: bpy.types.Action, slot: Any, undo: ExitStack) -> str:
-    """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced."""
+def place(
+    data: bpy.types.AnimData,
+    action: bpy.types.Action,
+    slot: Any,
+    undo: ExitStack,
+    move: Move | None = None,
+    rate: float = 1.0,
+) -> str:
+    """Put `action` into our tracks, in place of earlier bakes that speak at its time; returns what it replaced.
+
+    How a single one was blended, and with what influence, is taken over; move, rate: as of `lay_anew`.
+    """
     tracks = tracks_of(data)
+    former = [KeptStrip.of(strip) for strip in in_the_way(data, *spoken(action, slot))]
     replaced = clear(data, *spoken(action, slot), undo)
     # Outside of strips that hold nothing, Blender 5.0 takes 1 for the resting value of a shape key.
-    _lay(data, [KeptStrip.whole(action, slot, {"name": action.name, "extrapolation": "HOLD"})], tracks, undo)
+    one = KeptStrip.whole(action, slot, {"name": action.name, "extrapolation": "HOLD"})
+    _lay(data, [one.blended_as(former[0], move, rate) if len(former) == 1 else one], tracks, undo)
     return replaced
 
 
@@ -157,6 +169,9 @@ def follow(spans: Sequence[tuple[bpy.types.NlaStrip, tuple[float, float]]]) -> N
     later = [(strip, now) for strip, before, now in grown if now[0] > before[0]]
     earlier = [(strip, now) for strip, before, now in grown if now[0] <= before[0]]
     for strip, now in (*reversed(later), *earlier):
+        if now[0] >= strip.action_frame_end or now[1] <= strip.action_frame_start:  # neither end passes the other
+            KeptStrip.of(strip).playing(now).take_place(strip)
+            continue
         strip.action_frame_end = min(now[1], strip.action_frame_end)
         if now[0] != strip.action_frame_start:
             start = strip.frame_start + (now[0] - strip.action_frame_start) * strip.scale
@@ -169,17 +184,52 @@ def _plays_all(strip: bpy.types.NlaStrip, span: tuple[float, float]) -> bool:
     return abs(strip.action_frame_start - span[0]) < 0.5 and abs(strip.action_frame_end - span[1]) < 0.5
 
 
-def lay_anew(data: bpy.types.AnimData, moved: Sequence[tuple[bpy.types.NlaStrip, Move, float]]) -> None:
+def lay_anew(data: bpy.types.AnimData, moved: Sequence[tuple[bpy.types.NlaStrip, Move, float]]) -> int:
     """Let strips play all of their actions, whose keys have moved, still as far from the action's own frames.
 
     They are made anew, since Blender lets no strip pass another; what the animator set is carried over, and what he
-    keyed goes with each strip's move and rate, as its action's hand edits did.
+    keyed goes with each strip's move and rate, as its action's hand edits did. Only their modifiers cannot be made by
+    a script: strips with some are moved as they are where that can be. Returns how many lost theirs.
     """
+    with_modifiers = sum(len(strip.modifiers) > 0 for strip, _, _ in moved)
+    if with_modifiers and _slid(data, moved):
+        return 0
     with ExitStack() as undo:
         tracks = tracks_of(data)
         kept = [_take(data, strip, undo).following(move, rate) for strip, move, rate in moved]
         _lay(data, kept, tracks, undo)
         undo.pop_all()
+    return with_modifiers
+
+
+def _slid(data: bpy.types.AnimData, moved: Sequence[tuple[bpy.types.NlaStrip, Move, float]]) -> bool:
+    """`lay_anew` for strips that need not pass others, nor come to lie on their frames; false where they do."""
+    goals = {strip: KeptStrip.of(strip).following(move, rate) for strip, move, rate in moved}
+    spans: dict[bpy.types.NlaStrip, tuple[float, float]] = {}
+    for track in _in_use(data):
+        there = [goals.get(strip, strip) for strip in track.strips]
+        places = [
+            (one.start, one.end) if isinstance(one, KeptStrip) else (one.frame_start, one.frame_end) for one in there
+        ]
+        if places != sorted(places):
+            return False
+        spans |= dict(zip(track.strips, places, strict=True))
+    places = sorted(spans.values())
+    if not goals.keys() <= spans.keys() or any(end + 1 > begin for (_, end), (begin, _) in pairwise(places)):
+        return False
+    later = [strip for strip in goals if goals[strip].start > strip.frame_start]
+    earlier = [strip for strip in goals if strip not in later]
+    later.sort(key=lambda strip: -strip.frame_start)
+    earlier.sort(key=lambda strip: strip.frame_start)
+    moves = {strip: (move, rate) for strip, move, rate in moved}
+    for strip in (*later, *earlier):
+        goals[strip].take_place(strip)
+        for path, contents in goals[strip].curves.items():
+            fcurve = strip.fcurves.find(path)
+            keyframes.write(fcurve, contents.keys)
+            keyframes.time_modifiers(fcurve, contents.modifiers)
+        keyframes.move_modifiers(strip, *moves[strip])
+    return True
 
 
 def _lay(

@@ -19,7 +19,7 @@ from mathutils import Matrix, Vector
 from ..inference import CurveSet, MeshError
 from ..inference.compact import pack
 from ..inference.curves import Keys
-from ..inference.hand_edits import Move, Written, diff, merge, shifted, to_arrays
+from ..inference.hand_edits import KEYFRAME, Move, Written, diff, merge, shifted, to_arrays
 from . import animation, id_bytes, ids, keyframes, single_user, target_mesh
 from .life_shaping import NOD_AXES
 
@@ -66,6 +66,8 @@ def follow(
         edits = diff(current, before) if before is not None else None
         if edits is not None and move is not None:
             edits = shifted(edits, move, rate)
+        if fcurve is not None and move is not None:
+            keyframes.move_modifiers(fcurve, move, rate)
         merged, now[name] = merge(_joined([each.keys[axis] for each in curves]), edits)
         if merged is not None:
             keyframes.write(fcurve or bag.fcurves.new(_PATH, index=axis), merged, current)
@@ -78,6 +80,19 @@ def object_of(obj: bpy.types.Object) -> bpy.types.Object | None:
     """The empty of `obj`, as long as it has one; a duplicate of a head does not share the empty of its original."""
     empty = getattr(obj, ids.FACE).life.nod_object
     return empty if empty is not None and empty.get(ids.NOD) == obj else None
+
+
+def make_plain(obj: bpy.types.Object) -> None:
+    """Make the action of the empty of `obj` a plain one of the user's, which later lip syncs leave alone."""
+    empty = object_of(obj)
+    data = empty.animation_data if empty is not None else None
+    if data is None or data.action is None or users_own(empty) or single_user.tweaked(empty):
+        return
+    action = _action(empty, ExitStack())
+    for fcurve in keyframes.make_bag(action, data.action_slot).fcurves:
+        keyframes.set_types(fcurve, KEYFRAME)
+    for mark in (ids.NOD, ids.WRITTEN):
+        action.pop(mark, None)
 
 
 def users_own(empty: bpy.types.Object | None) -> bool:

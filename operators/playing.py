@@ -95,6 +95,17 @@ def parts_of(keys: bpy.types.Key | None) -> list[Part]:
     return found
 
 
+def plays(keys: bpy.types.Key | None, part: Part) -> bool:
+    """Whether nothing in the NLA of `keys` silences `part`: a soloed track does all else, and plays even if muted."""
+    data = keys.animation_data if keys else None
+    if data is None:
+        return False
+    soloed = data.use_nla and any(track.is_solo for track in data.nla_tracks)
+    if part.strip is None or part.track is None:
+        return not soloed
+    return data.use_nla and not part.strip.mute and (part.track.is_solo if soloed else not part.track.mute)
+
+
 def spare_parts(keys: bpy.types.Key) -> list[Part]:
     """Lip sync of this file that was baked on `keys` and has no place in its animation; the latest last.
 

@@ -146,14 +146,14 @@ def _follow_all(found: list[tuple[bpy.types.Object, list[Retiming]]], scene: bpy
     """Let heads follow their strips, those that share shape keys once; returns a sentence on what came along."""
     once = list({obj.data.shape_keys: (obj, retimed) for obj, retimed in reversed(found)}.values())
     routes = [_route(obj, retimed) for obj, retimed in once]
-    edited, lost, along = 0, 0, Moved()
+    edited, lost, bare, along = 0, 0, 0, Moved()
     with ExitStack() as undo:
         for (obj, _), route in zip(once, routes, strict=True):
             along += retimed_sliders.follow(obj, route, undo)
         shaped = [(obj, [(one, _curves(one, obj, scene)) for one in retimed]) for obj, retimed in once]
         for (obj, curves), route in zip(shaped, routes, strict=True):
             counts = _write(obj, curves, scene, undo)
-            edited, lost = edited + counts[0], lost + counts[1]
+            edited, lost, bare = edited + counts[0], lost + counts[1], bare + counts[2]
             refine.nod(obj, scene, undo, partial(follow, route.before, route.after), route.rate)
         undo.pop_all()
     who = f"“{found[0][0].name}” follows its" if len(found) == 1 else f"{len(found)} heads follow their"
@@ -164,6 +164,7 @@ def _follow_all(found: list[tuple[bpy.types.Object, list[Retiming]]], scene: bpy
         _counted(lost, "edited key", " on words cut off and spoken over left out"),
         _counted(along.gone, "muted region", " on words cut off and spoken over left out"),
         _counted(along.kept, "key", " of sliders on words cut off and spoken over kept"),
+        _counted(bare, "animation strip", " lost the modifiers, which no strip takes past another"),
     ]
     return "; ".join([f"{who} strips", *filter(None, parts)]) + "."
 
@@ -174,9 +175,9 @@ def _counted(count: int, what: str, fate: str) -> str:
 
 def _write(
     obj: bpy.types.Object, shaped: list[tuple[Retiming, CurveSet]], scene: bpy.types.Scene, undo: ExitStack
-) -> tuple[int, int]:
-    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are, and
-    how many were left out.
+) -> tuple[int, int, int]:
+    """Put curves in place, and hand edits to where their sound is heard; returns how many keys those are, how many
+    were left out, and how many strips lost their modifiers.
     """
     edited, lost, strips = 0, 0, []
     offset = face_properties.snapshot(obj, scene).amounts["offset"]
@@ -191,8 +192,7 @@ def _write(
         scene.frame_end = max(scene.frame_end, math.ceil(curves.frame_range[1] + retiming.later))
         if bake.strip is not None and nla_strips.is_ours(bake.action):
             strips.append((bake.strip, move, new.fps / old.fps))
-    nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
-    return edited, lost
+    return edited, lost, nla_strips.lay_anew(obj.data.shape_keys.animation_data, strips)
 
 
 def _homeless(edits: CurveEdits, move: Move) -> int:

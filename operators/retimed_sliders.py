@@ -100,5 +100,7 @@ def _follow_keys(obj: bpy.types.Object, route: Route, undo: ExitStack) -> Moved:
     fcurves = keyframes.curves_of(keyframes.bag_of(action, data.action_slot))
     for path, keys in keyed.items():
         undo.callback(keyframes.write, fcurves[path], keys)
+        undo.callback(keyframes.time_modifiers, fcurves[path], keyframes.modifiers_of(fcurves[path]))
         keyframes.write(fcurves[path], moved_keys(keys, route.keeping, route.rate), keys)
+        keyframes.move_modifiers(fcurves[path], route.of, route.rate)
     return moved

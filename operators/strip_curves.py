@@ -42,14 +42,16 @@ def follow(strip: bpy.types.NlaStrip | None, action: bpy.types.Action, timing: T
 
     for fcurve in strip.fcurves:
         _move(fcurve, move, in_action if fcurve.data_path == "strip_time" else None)
+    keyframes.move_modifiers(strip, in_action)  # those of the strip count in the action's frames
 
 
 def _move(fcurve: bpy.types.FCurve, move: Move, values: Move | None) -> None:
-    """Move the keys of `fcurve` in time, and with `values` in value."""
+    """Move the keys of `fcurve` in time, and with `values` in value; its modifiers go along."""
     current = keyframes.read(fcurve)
     keys = moved_keys(current, move)
     keys = moved_keys(keys, values, axis=1) if values is not None else keys
     keyframes.write(fcurve, keys, current)
+    keyframes.move_modifiers(fcurve, move)
 
 
 def _remembered(action: bpy.types.Action) -> Animated | None:

@@ -60,6 +60,22 @@ def test_a_strip_plays_all_of_an_action_that_was_shifted(offset: float, settings
     np.testing.assert_allclose(values_at(obj, "jawOpen", frames), before, atol=1e-4)
 
 
+@pytest.mark.parametrize("offset", [900.0, 77.0, -77.0, -900.0])
+def test_lines_that_come_later_or_earlier_by_more_than_they_last(offset: float, settings: Any) -> None:
+    """In one step, as a value is typed or Reset clicked: Blender lets neither end of a strip pass the other."""
+    obj, strip = into_strip(settings)
+    strip.scale = 2.0
+    settings.start_frame = 180
+    generate()
+    assert len(obj.data.shape_keys.animation_data.nla_tracks[0].strips) == 2
+    frames = np.arange(0, 270, 3)
+    before = values_at(obj, "jawOpen", frames)
+    for there in (offset, 0.0, offset - 100.0, offset):
+        getattr(obj, ids.FACE).offset = 2.0 * round(there / 2)
+        after = values_at(obj, "jawOpen", frames + getattr(obj, ids.FACE).offset)
+        np.testing.assert_allclose(after, before, atol=1e-4)
+
+
 def test_from_strip_to_action_takes_its_place_and_its_edits(settings: Any) -> None:
     obj, strip = into_strip(settings)
     action = strip.action

@@ -448,6 +448,23 @@ def test_an_action_of_the_users_on_the_empty_stays(head: bpy.types.Object) -> No
     assert any("plays an action of your own" in text for text in shown(head))
 
 
+def test_the_nod_of_a_merged_lip_sync_outlasts_the_next_line(head: bpy.types.Object, settings: Any) -> None:
+    life(head).nod = 1.0
+    empty = life(head).nod_object
+    turned = [[curve.evaluate(frame) for frame in frames_of(head)] for curve in nod_curves(empty)]
+    assert np.ptp(turned) > 0.01
+    assert bpy.ops.wav2sem.merge_edits() == {"FINISHED"}
+    frames = frames_of(head)
+    head.data.shape_keys.animation_data.nla_tracks.new()
+    head.data.shape_keys.animation_data.action.use_fake_user = True
+    head.data.shape_keys.animation_data.action = None
+    settings.start_frame = 200
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    assert [[curve.evaluate(frame) for frame in frames] for curve in nod_curves(empty)] == turned
+    assert {point.type for curve in nod_curves(empty) for point in curve.keyframe_points} == {"KEYFRAME"}
+    assert any("plays an action of your own" in text for text in shown(head))
+
+
 def test_an_amount_that_is_keyed(head: bpy.types.Object) -> None:
     life(head).blinks = 1.0
     last = frames_of(head)[-1]

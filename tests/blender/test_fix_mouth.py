@@ -131,6 +131,11 @@ def action_without_influence(puppet: bpy.types.Object) -> None:
     data_of(puppet).action_influence = 0.0
 
 
+def multiplied(puppet: bpy.types.Object) -> None:
+    action_without_influence(puppet)
+    data_of(puppet).action_influence, data_of(puppet).action_blend_type = 1.0, "MULTIPLY"
+
+
 def displace(puppet: bpy.types.Object) -> None:
     action_of(puppet).use_fake_user = True
     action = own_action(puppet)
@@ -220,6 +225,7 @@ CAUSES: dict[str, tuple[Callable[[bpy.types.Object], Any], str, str]] = {
     "another slot": (another_slot, "ACTION", "slot"),
     "strip without slot": (strip_without_slot, "ACTION", "slot"),
     "action without influence": (action_without_influence, "ACTION", "influence"),
+    "action that multiplies": (multiplied, "ACTION", "blend"),
     "track muted": (lambda puppet: setattr(data_of(puppet).nla_tracks[0], "mute", True), "NLA", "track_muted"),
     "strip muted": (
         lambda puppet: setattr(data_of(puppet).nla_tracks[0].strips[0], "mute", True),
@@ -314,6 +320,33 @@ def test_what_hides_a_sound_animation_is_named_and_mended(name: str, puppet: bpy
     assert bpy.ops.wav2sem.fix_mouth(cause=expected, subject=found[expected].subject) == {"FINISHED"}
     assert expected not in diagnosed()
     assert moves(puppet)
+
+
+LINKED = ["keys muted", "slider range", "curves muted", "track muted", "driver", "pinned", "disabled in viewports"]
+
+
+@pytest.mark.parametrize("override", [False, True])
+@pytest.mark.parametrize("name", LINKED)
+def test_what_is_linked_is_not_mended_here(name: str, override: bool, puppet: bpy.types.Object, tmp_path: Path) -> None:
+    """Blender lets scripts change it, and forgets that with the next file: the mouth would be still again."""
+    spoil, destination, expected = CAUSES[name]
+    generate(destination)
+    spoil(puppet)
+    bpy.data.libraries.write(str(tmp_path / "cast.blend"), {puppet})
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    with bpy.data.libraries.load(str(tmp_path / "cast.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Puppet"]
+    (linked,) = wanted.objects
+    shown = linked.override_create() if override else linked
+    bpy.context.scene.collection.objects.link(shown)
+    bpy.context.scene.wav2sem_lipsync.target = shown
+    entry = diagnosed()[expected]
+    here = name == "disabled in viewports" or (override and name == "pinned")
+    assert bool(entry.fix) == here
+    assert entry.sentence.endswith(", in the file that it is linked from.") == (not here)
+    if here:
+        assert bpy.ops.wav2sem.fix_mouth(cause=expected, subject=entry.subject) == {"FINISHED"}
+        assert expected not in diagnosed()
 
 
 def test_all_causes_are_named_at_once(puppet: bpy.types.Object) -> None:

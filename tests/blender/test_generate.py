@@ -19,6 +19,7 @@ from heads import (
     motion_of,
     weights_at,
 )
+from strip_tools import add_strip
 from wav2sem_lipsync.operators import scene_task
 from wav2sem_lipsync.operators.properties import job_state
 
@@ -175,3 +176,42 @@ def test_a_device_that_is_not_there_is_named_and_the_cpu_used(
     assert generate() == {"FINISHED"}
     assert largest_error(head, motion_of(toy_folder, speech_file), fit_of(head), 1) < EXACT
     assert "DIRECTML cannot be used" in job_state(bpy.context).details
+
+
+@pytest.mark.parametrize("source", ["FILE", "STRIP"])
+def test_speech_that_is_over_before_the_scene_begins_is_told(source: str, settings: Any, speech_file: Path) -> None:
+    """Shots often begin at frame 1001, and a start frame is 1 until somebody sets it."""
+    scene = bpy.context.scene
+    scene.frame_start, scene.frame_end = 1001, 1100
+    arkit_puppet(["jawOpen", "mouthClose"])
+    if source == "STRIP":
+        add_strip(speech_file, 1).select = True
+    settings.source = source
+    assert generate() == {"FINISHED"}
+    way = "move its strip" if source == "STRIP" else "choose a later start frame"
+    told = f"The speech is over at frame 77, and the scene begins at frame 1001; {way}."
+    assert told in job_state(bpy.context).details.splitlines()
+    scene.frame_start = 50
+    assert generate() == {"FINISHED"}
+    assert "is over" not in job_state(bpy.context).details
+
+
+def test_time_stretching_is_told(settings: Any) -> None:
+    """Blender plays keys at another speed then, and the sound as before."""
+    head = arkit_puppet(["jawOpen", "mouthClose"])
+    assert generate() == {"FINISHED"}
+    assert "stretches" not in job_state(bpy.context).details
+    before = evaluated(head, 40)
+    bpy.context.scene.render.frame_map_new = 200
+    assert evaluated(head, 80) == pytest.approx(before, abs=1e-5)
+    assert generate() == {"FINISHED"}
+    assert "The scene stretches the time of keys" in job_state(bpy.context).details
+
+
+def test_a_sound_in_the_home_folder(settings: Any, speech_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(speech_file.parent))
+    monkeypatch.setenv("USERPROFILE", str(speech_file.parent))
+    arkit_puppet(["jawOpen", "mouthClose"])
+    settings.audio_path = f"~/{speech_file.name}"
+    assert bpy.ops.wav2sem.generate_lipsync.poll()
+    assert generate() == {"FINISHED"}

@@ -296,3 +296,31 @@ def test_a_line_in_a_meta_strip_is_heard_beside_the_next_and_told(
     generate()
     heard(head, spoken, 1, 200)
     assert refine.disabled_reason(head) == ""
+
+
+@pytest.mark.parametrize(("button", "moved"), [("generate_lipsync", 0), ("generate_lipsync", 20), ("retime", 20)])
+def test_how_a_line_is_blended_is_taken_over(button: str, moved: int, settings: Any, speech_file: Path) -> None:
+    """A fade that is keyed in the strip is work, too: generated again, the line fades as before, with its words."""
+    strip = add_strip(speech_file, 30)
+    strip.select, settings.source, settings.destination = True, "STRIP", "NLA"
+    obj = arkit_puppet(NAMES)
+    generate()
+    line = obj.data.shape_keys.animation_data.nla_tracks[0].strips[0]
+    line.use_animated_influence = True
+    fade = line.fcurves.find("influence")
+    for frame, value in ((0, 1.0), (50, 1.0), (80, 0.2)):
+        fade.keyframe_points.insert(frame, value)
+    line.blend_in = 6
+    assert line.blend_in == 6
+    frames = np.arange(30, 100)
+    before = values_at(obj, "jawOpen", frames)
+    drag(strip, 30 + moved)
+    getattr(bpy.ops.wav2sem, button)()
+    (line,) = obj.data.shape_keys.animation_data.nla_tracks[0].strips
+    assert (line.frame_start, line.blend_in, line.use_animated_influence) == (30 + moved, 6, True)
+    np.testing.assert_allclose(values_at(obj, "jawOpen", frames + moved), before, atol=1e-4)
+    add_strip(speech_file, 400, "other", 5).select = True
+    strip.select = False
+    generate()
+    other = obj.data.shape_keys.animation_data.nla_tracks[0].strips[1]
+    assert (other.blend_in, other.use_animated_influence) == (0, False), "a line of another time begins plain"

@@ -401,6 +401,26 @@ def test_speech_outside_of_the_exported_frames_is_told(
     assert abs(world(back, -30)[place] - first).max() < WORST, "nothing earlier is in the file"
 
 
+@pytest.mark.parametrize("destination", ["ACTION", "NLA"])
+@pytest.mark.parametrize("nla", ["as it is", "off", "own soloed", "own muted", "own muted and soloed", "other soloed"])
+def test_what_does_not_play_is_not_told_of_and_what_plays_is(nla: str, destination: str, settings: Any) -> None:
+    head = made_up_head()
+    settings.start_frame, settings.destination = -20, destination
+    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    data = head.data.shape_keys.animation_data
+    data.use_nla = nla != "off"
+    own, other = (*data.nla_tracks, *(data.nla_tracks.new() for _ in "ab"))[:2]
+    own.mute = "own muted" in nla
+    if "soloed" in nla:
+        (other if nla.startswith("other") else own).is_solo = True
+    slot = data.action_slot
+    data.action = data.action  # Blender looks at the tracks again
+    if slot is not None:
+        data.action_slot = slot
+    plays = bool(abs(evaluated(head, 10) - evaluated(head, -5)).max() > 1e-5)
+    assert (left_out.sentence(bpy.context.scene, head) != "") == plays
+
+
 def test_the_command_line_tells_what_an_export_leaves_out(
     speech_file: Path, toy_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -221,6 +221,14 @@ def test_a_muted_region_is_at_rest_and_the_others_are_not(head: bpy.types.Object
     assert keys_of(head) == spoken
 
 
+def test_the_ends_of_a_muted_region_take_no_keys(head: bpy.types.Object) -> None:
+    """They would count at one frame alone, and come back after Re-time."""
+    bpy.ops.wav2sem.add_mute()
+    for end in ("first", "last"):
+        with pytest.raises(TypeError, match="not animatable"):
+            head.keyframe_insert(f"{ids.FACE}.mutes[0].{end}", frame=1)
+
+
 def test_a_mute_without_preview_range_lies_around_the_current_frame(head: bpy.types.Object) -> None:
     bpy.context.scene.frame_set(40)
     bpy.ops.wav2sem.add_mute()

@@ -274,3 +274,23 @@ def test_keys_in_an_action_of_another_file_are_told(
     drag(sounds[1], 261)
     with pytest.raises(RuntimeError, match="linked from another file; make it local first"):
         bpy.ops.wav2sem.retime()
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "SLOT"])
+def test_generate_tells_that_what_is_muted_and_keyed_stays(destination: str, settings: Any, speech_file: Path) -> None:
+    """Re-time takes it along; whoever generates anew may have set it right by himself already."""
+    strip = add_strip(speech_file, 30)
+    strip.select, settings.source, settings.destination = True, "STRIP", destination
+    head = arkit_puppet([*NAMES, "own"])
+    head.data.shape_keys.key_blocks["own"].keyframe_insert("value", frame=1)
+    generate()
+    region = face_of(head).mutes.add()
+    region.first, region.last = 40, 50
+    generate()
+    assert "stay on their frames" not in job_state(bpy.context).details
+    face_of(head).keyframe_insert("strength", frame=40)
+    drag(strip, 90)
+    generate()
+    told = "Muted regions and keyed sliders stay on their frames, though the speech moved; Re-time takes them along"
+    assert told in job_state(bpy.context).details
+    assert [(each.first, each.last) for each in face_of(head).mutes] == [(40, 50)]

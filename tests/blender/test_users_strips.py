@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from edit_tools import FRAMES, NAMES, generate, strength, values_at
 from heads import add_key, arkit_puppet, fingerprint
-from wav2sem_lipsync.operators import keyframes
+from wav2sem_lipsync.inference import LipSyncError
+from wav2sem_lipsync.operators import keyframes, sound
 
 SMILE = np.array([200, 210, 220])
 
@@ -118,3 +119,33 @@ def test_only_what_was_written_is_counted(settings: Any) -> None:
     settings.destination = "SLOT"
     generate()
     assert f"on {len(NAMES) - 2} shape keys." in bpy.context.window_manager.wav2sem_job.message
+
+
+def test_how_an_action_that_is_gone_was_blended_counts_no_more(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pushing an action down gives its blending to the strip, and leaves it to what is assigned next, too."""
+    obj = arkit_puppet(NAMES)
+    users_strip(obj)
+    data = obj.data.shape_keys.animation_data
+    left = {"action_blend_type": "MULTIPLY", "action_extrapolation": "NOTHING", "action_influence": 0.5}
+    for name, value in left.items():
+        setattr(data, name, value)
+    with monkeypatch.context() as patched:
+        patched.setattr(sound, "play_in_sync", failing)
+        with pytest.raises(RuntimeError, match="no sync"):
+            generate()
+    assert {name: getattr(data, name) for name in left} == pytest.approx(left)
+    generate()
+    expected = np.clip([jaw_of(obj).evaluate(frame) for frame in FRAMES], 0, 1)
+    np.testing.assert_allclose(values_at(obj, "jawOpen", FRAMES), expected, atol=1e-5)
+    data.action_influence = 0.7
+    generate()
+    assert data.action_influence == pytest.approx(0.7), "what the animator gave the lip sync stays"
+
+
+def failing(*arguments: Any) -> None:
+    raise LipSyncError("no sync")
+
+
+def jaw_of(obj: bpy.types.Object) -> bpy.types.FCurve:
+    data = obj.data.shape_keys.animation_data
+    return keyframes.curves_of(keyframes.bag_of(data.action, data.action_slot))[keyframes.value_path("jawOpen")]
