@@ -29,10 +29,12 @@ WARPS = np.linspace(0.86, 1.16, 13)  # vocal tract length factors
 class Batch:
     """speech (B, N); phones (B, T); weights (B, T, K); known (B, T): frames that have targets; style (B, styles).
 
-    warp (B,): index into WARPS. mask (B, 2 T, bands): SpecAugment. semantic (B, S): sentence vectors, or (B, 0).
+    clean (B, N): the speech without noises, rooms and lines; of noise alone that noise. warp (B,): index into WARPS.
+    mask (B, 2 T, bands): SpecAugment. semantic (B, S): sentence vectors, or (B, 0).
     """
 
     speech: Tensor
+    clean: Tensor
     phones: Tensor
     weights: Tensor
     known: Tensor
@@ -131,7 +133,8 @@ class ExampleMaker:
         weights = np.tile(self.rest, (LATE + frames, 1))  # what the lips do just before is needed, too
         vector = np.zeros(self.semantics.shape[1] if self.semantics is not None else 0, np.float32)
         if random.random() < self.config.nonspeech_share:
-            return self._finish(random, self._nonspeech(random, sound), phones, weights[LATE:], style, vector, step)
+            noise = self._nonspeech(random, sound)
+            return self._finish(random, noise, noise, phones, weights[LATE:], style, vector, step)
         real, filled, ended, heard = random.random() < self.config.real_share, 0, 0, 0
         speed = random.uniform(0.75, 1.35) if random.random() < 0.5 else 1.0
         if random.random() < 0.4:
@@ -165,8 +168,8 @@ class ExampleMaker:
             heard += count
             ended = filled + count
             filled = ended + int(random.integers(0, FPS // 2))
-        sound = augment.degrade(random, sound, self.bank, self.config.babble_share)
-        return self._finish(random, sound, phones, catch_up(weights), style, vector / max(heard, 1), step)
+        worse = augment.degrade(random, sound, self.bank, self.config.babble_share)
+        return self._finish(random, worse, sound, phones, catch_up(weights), style, vector / max(heard, 1), step)
 
     def _faces(self, clip: Clip, row: int, places: np.ndarray) -> np.ndarray:
         """Weights (n, K) at `places`, frames of the clip: below 0 what the lips do before it, long before it rest."""
@@ -186,8 +189,8 @@ class ExampleMaker:
         return np.clip(noise * 10 ** (random.uniform(-60, -14) / 20), -1, 1).astype(np.float32)
 
     def _finish(
-        self, random: np.random.Generator, sound: np.ndarray, phones: np.ndarray, weights: np.ndarray, style: int,
-        vector: np.ndarray, step: int,
+        self, random: np.random.Generator, sound: np.ndarray, clean: np.ndarray, phones: np.ndarray,
+        weights: np.ndarray, style: int, vector: np.ndarray, step: int,
     ) -> dict[str, np.ndarray]:  # fmt: skip
         if step != STEP:
             phones, weights = at_pace(phones, weights, step)
@@ -199,7 +202,8 @@ class ExampleMaker:
             first, width = random.integers(0, len(mask)), random.integers(1, 8)
             mask[first : first + width] = 0
         return {
-            "speech": sound, "phones": phones, "weights": weights.astype(np.float32), "known": phones != NO_PHONE,
+            "speech": sound, "clean": clean, "phones": phones, "weights": weights.astype(np.float32),
+            "known": phones != NO_PHONE,
             "style": np.eye(len(STYLES), dtype=np.float32)[style],
             "warp": np.array(random.integers(len(WARPS)) if random.random() < 0.7 else len(WARPS) // 2),
             "mask": mask, "semantic": vector.astype(np.float32),

@@ -48,6 +48,7 @@ class Config:
     batch: int = 8
     phone_weight: float = 1.0  # of the auxiliary phone loss
     closure_weight: float = 1.0  # of lips left open on p b m, per mm²
+    clean_weight: float = 0.0  # of what noise changes in what is heard: see `losses.differences`; 0 never asks
     minutes: float = 40.0  # wall clock; the learning rate's schedule follows it unless `steps` is given
     steps: int = 0  # optimiser steps: with these and a seed a run is repeatable; 0 trains by the clock
     rate: float = 8e-4  # highest learning rate, Muon's and AdamW's

@@ -15,11 +15,17 @@ from .encoder import SpeechEncoder
 
 
 @dataclass
-class Prediction:
-    """memory (B, T, d); phones (B, T, classes) logits; weights: blendshapes (B, T, K) after each Jacobi pass."""
+class Heard:
+    """memory (B, T, d); phones (B, T, classes) logits."""
 
     memory: Tensor
     phones: Tensor
+
+
+@dataclass
+class Prediction(Heard):
+    """weights: blendshapes (B, T, K) after each Jacobi pass."""
+
     weights: list[Tensor]
 
 

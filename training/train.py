@@ -30,10 +30,11 @@ from . import checkpoints
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, STYLES, Config, profile
 from .corpus.clips import corpus_folder
+from .features import STEP
 from .figures import as_json
 from .geometry import MEASURES, lip_geometry
-from .losses import PRESSED, LipLoss
-from .model import FaceFormer, Prediction, count_parameters
+from .losses import PRESSED, LipLoss, differences
+from .model import FaceFormer, Heard, Prediction, count_parameters
 from .packing import Clip, Corpus, open_corpus, with_labels
 from .wav2sem import sentence_vectors
 
@@ -89,12 +90,14 @@ def predict(network: FaceFormer, clip: Clip, vector: np.ndarray | None) -> Predi
 
 @torch.no_grad()
 def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: np.ndarray | None) -> dict[str, float]:
-    """Figures on whole development clips, neutral style, without augmentation.
+    """Figures on whole development clips, neutral style, without augmentation; `network` learns or rests as before.
 
     phone_accuracy over labelled frames; aperture_r: correlation of the opening with the target's, over all frames;
     aperture_mm: its mean absolute error; shut_mm: mean opening beyond the target's where that is shut.
     """
+    learning = network.training
     network.eval()
+    network.audio_encoder.hear_every(STEP)
     measures = torch.tensor(lip_geometry(corpus.names).measures)[:, MEASURES.index("aperture")]
     right, opening, wanted, shut = [], [], [], []
     for index in clips:
@@ -107,7 +110,7 @@ def evaluate(network: FaceFormer, corpus: Corpus, clips: np.ndarray, semantics: 
         wanted.append(torch.tensor(np.array(clip.weights[0], np.float32)) @ measures)
         shut.append(wanted[-1] < PRESSED)
     a, b, c = torch.cat(opening), torch.cat(wanted), torch.cat(shut)
-    network.train()
+    network.train(learning)
     return {
         "phone_accuracy": float(torch.cat(right).float().mean()),
         "aperture_r": float(torch.corrcoef(torch.stack([a, b]))[0, 1]),
@@ -125,14 +128,27 @@ def development_clips(corpus: Corpus, count: int) -> dict[str, np.ndarray]:
     return {name: random.permutation(found)[:count] for name, found in sets.items() if len(found)}
 
 
-def forward_loss(network: nn.Module, losses: LipLoss, batch: Batch, filters: Tensor) -> dict[str, Tensor]:
-    """Losses of one batch; sentence vectors are dropped or blurred now and then, so that nothing leans on them."""
+def forward_loss(
+    network: nn.Module, losses: LipLoss, batch: Batch, filters: Tensor, teacher: FaceFormer | None = None
+) -> dict[str, Tensor]:
+    """Losses of one batch; sentence vectors are dropped or blurred now and then, so that nothing leans on them.
+
+    teacher: hears the same without noise, and what `differences` then finds counts as config.clean_weight says.
+    """
     semantic = batch.semantic if batch.semantic.shape[1] else None
     if semantic is not None:
         keep = (torch.rand(len(semantic), 1, device=semantic.device) > 0.15).to(semantic.dtype)
         semantic = (semantic + 0.05 * torch.randn_like(semantic)) * keep
     prediction = network(batch.speech, batch.style, semantic, filters[batch.warp], batch.mask)
     terms: dict[str, Tensor] = losses(prediction, batch.weights, batch.phones, batch.known)
+    if teacher is not None:
+        teacher.audio_encoder.hear_every(batch.step)
+        with torch.no_grad():
+            features, memory = teacher.encode(batch.clean, semantic, filters[batch.warp])
+            clean = Heard(memory, teacher.phone_head(features))
+        for name, value in differences(prediction, clean).items():
+            terms[name] = teacher.config.clean_weight * value
+            terms["total"] = terms["total"] + terms[name]
     return terms
 
 
@@ -210,6 +226,9 @@ def train(
         step, before, heard = state["step"], state["elapsed"], state.get("heard", 0.0)
         best = Best(**state.get("best", {}))
     network, *optimisers = accelerator.prepare(network, *optimisers)
+    averages = [average]  # the last one teaches; it is evaluated on the CPU, wherever the training is
+    if config.clean_weight and accelerator.device.type != "cpu":
+        averages.append(copy.deepcopy(average).to(accelerator.device))
     losses = LipLoss(lip_geometry(corpus.names), config.phone_weight, config.closure_weight).to(accelerator.device)
     filters = warped_filters(config.bands).to(accelerator.device)
     stream = BatchStream(ExampleMaker(corpus, config, semantics=semantics), config, step, accelerator.process_index)
@@ -261,7 +280,7 @@ def train(
         dropped = np.random.SeedSequence((config.seed, step, accelerator.process_index))
         torch.manual_seed(int(dropped.generate_state(1)[0]))
         with accelerator.autocast():
-            terms = forward_loss(network, losses, batch, filters)
+            terms = forward_loss(network, losses, batch, filters, averages[-1] if config.clean_weight else None)
         accelerator.backward(terms["total"])
         accelerator.clip_grad_norm_(network.parameters(), 1.0)
         for optimiser in optimisers:
@@ -269,7 +288,8 @@ def train(
             optimiser.zero_grad()
         step += 1
         heard += seconds_of(batch) * accelerator.num_processes
-        update_average(average, accelerator.unwrap_model(network), config.ema, step)
+        for each in averages:
+            update_average(each, accelerator.unwrap_model(network), config.ema, step)
         if not accelerator.is_main_process:
             continue
         if step % 20 == 0:
@@ -332,6 +352,7 @@ def main() -> None:
         "dense_share",
         "phone_weight",
         "closure_weight",
+        "clean_weight",
     ):
         parser.add_argument(f"--{field.replace('_', '-')}", type=float)
     for field in ("steps", "seed", "batch", "hidden", "layers", "semantic", "passes"):

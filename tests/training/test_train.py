@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,27 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training.augment import NoiseBank, degrade, drift, laughter  # noqa: E402
+from training.batches import BatchStream, ExampleMaker, warped_filters  # noqa: E402
 from training.checkpoints import load, save  # noqa: E402
-from training.config import PROFILES, Config  # noqa: E402
+from training.config import DENSE_STEP, PROFILES, Config  # noqa: E402
 from training.corpus.clips import watched  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
 from training.export import beginning  # noqa: E402
+from training.geometry import lip_geometry  # noqa: E402
+from training.losses import LipLoss  # noqa: E402
 from training.model import FaceFormer  # noqa: E402
 from training.packing import Clip, Corpus, faces_of  # noqa: E402
 from training.targets import NAMES  # noqa: E402
-from training.train import Best, build, development_clips, load_network, main, optimisers_of, train  # noqa: E402
+from training.train import (  # noqa: E402
+    Best,
+    build,
+    development_clips,
+    forward_loss,
+    load_network,
+    main,
+    optimisers_of,
+    train,
+)
 from training.wav2sem import branch_config  # noqa: E402
 
 TINY = Config(hidden=32, layers=1, heads=2, decoder=16, semantic=0, batch=2, crop=1.0, rate=3e-3)
@@ -105,7 +119,7 @@ def test_every_parameter_has_one_optimiser() -> None:
     assert not any("vertice_map" in name or "bias" in name or "conv" in name for name in muon)
 
 
-@pytest.mark.parametrize("more", [{}, {"semantic": 8}, {"dropout": 0.1}])
+@pytest.mark.parametrize("more", [{}, {"semantic": 8}, {"dropout": 0.1, "clean_weight": 1.0, "dense_share": 0.5}])
 def test_an_interrupted_training_ends_where_another_does(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, float]
 ) -> None:
@@ -159,6 +173,39 @@ def test_the_branch_stands_on_the_whole_encoder(tmp_path: Path, profile: str) ->
     found = branch.load_state_dict(encoder, strict=False)
     assert not found.unexpected_keys
     assert not any(name.startswith("audio_encoder.") for name in found.missing_keys)
+
+
+def test_what_noise_changes_is_learned_not_to_matter(corpus: Corpus) -> None:
+    """The teacher hears the same examples without noise, and the same sentence vectors."""
+    torch.manual_seed(0)
+    config = Config(**TINY.to_dict() | {"semantic": 8, "clean_weight": 2.0, "dense_share": 1.0, "babble_share": 0.7})
+    teacher = FaceFormer(config, len(NAMES)).eval()
+    torch.nn.init.normal_(teacher.semantic_map.weight)
+    teacher.requires_grad_(False)
+    network = copy.deepcopy(teacher).requires_grad_(True)
+    network.audio_encoder.hear_every(DENSE_STEP)
+    losses, filters = LipLoss(lip_geometry(NAMES), 1.0, 1.0), warped_filters(config.bands)
+    maker = ExampleMaker(corpus, config, semantics=np.eye(6, 8, dtype=np.float32))
+    batch = next(iter(BatchStream(maker, config)))
+    assert batch.step == DENSE_STEP and not torch.equal(batch.speech, batch.clean)
+    unmasked = replace(batch, mask=torch.ones_like(batch.mask))
+
+    plain = forward_loss(network, losses, batch, filters)
+    terms = forward_loss(network, losses, batch, filters, teacher)
+    assert terms.keys() - plain.keys() == {"clean_memory", "clean_phones"}
+    assert terms["clean_memory"] > 0.01 and terms["clean_phones"] > 1e-4
+    assert torch.isclose(terms["total"], sum(value for name, value in terms.items() if name != "total"), rtol=1e-5)
+    alike = forward_loss(network, losses, replace(unmasked, speech=batch.clean), filters, teacher)
+    assert alike["clean_memory"] < 1e-9 and alike["clean_phones"].abs() < 1e-6
+
+    before = (terms["clean_memory"] + terms["clean_phones"]).item()
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    for _ in range(30):
+        optimiser.zero_grad()
+        terms = forward_loss(network, losses, batch, filters, teacher)
+        (terms["clean_memory"] + terms["clean_phones"]).backward()
+        optimiser.step()
+    assert terms["clean_memory"] + terms["clean_phones"] < 0.5 * before
 
 
 def test_the_best_network_is_kept() -> None:
