@@ -17,8 +17,17 @@ from .keyframes import value_path
 from .nla_strips import is_ours
 from .playing import Part, curves_in, is_frozen, spare_parts
 
-_SPOILING = ("MULTIPLY", "SUBTRACT")  # where nothing lies beneath, what is added moves as it should
 _NOTHING = (0.0, 1.0)  # frames of an action with several slots that a new strip plays, as it has none of them yet
+
+
+def _spoils(blend: str) -> bool:
+    """Whether an action that is blended so moves nothing where nothing lies beneath it.
+
+    It meets the value that shape keys have by default then: 0, of which there is nothing to take or to multiply, and 1
+    in Blender 5.0, to which nothing can be added.
+    """
+    default = bpy.types.ShapeKey.bl_rna.properties["value"].default
+    return blend in ("SUBTRACT", "ADD" if default else "MULTIPLY")
 
 
 def unassigned(face: Face) -> Iterator[Cause]:
@@ -68,7 +77,7 @@ def switched_off(face: Face) -> Iterator[Cause]:
                 clause = "its action has no influence; give it all"
                 mend = partial(setattr, data, "action_influence", 1.0)
                 yield Cause("influence", part.action.name, clause, "Full Influence", mend)
-            if data.nla_tracks and data.use_nla and data.action_blend_type in _SPOILING:
+            if data.nla_tracks and data.use_nla and _spoils(data.action_blend_type):
                 clause = "its action changes what lies beneath instead of replacing it; let it replace that"
                 mend = partial(setattr, data, "action_blend_type", "REPLACE")
                 yield Cause("blend", part.action.name, clause, "Replace", mend)

@@ -131,9 +131,10 @@ def action_without_influence(puppet: bpy.types.Object) -> None:
     data_of(puppet).action_influence = 0.0
 
 
-def multiplied(puppet: bpy.types.Object) -> None:
+def blended_away(puppet: bpy.types.Object) -> None:
     action_without_influence(puppet)
-    data_of(puppet).action_influence, data_of(puppet).action_blend_type = 1.0, "MULTIPLY"
+    added = bpy.types.ShapeKey.bl_rna.properties["value"].default > 0  # in Blender 5.0; multiplied moves there
+    data_of(puppet).action_influence, data_of(puppet).action_blend_type = 1.0, "ADD" if added else "MULTIPLY"
 
 
 def displace(puppet: bpy.types.Object) -> None:
@@ -225,7 +226,7 @@ CAUSES: dict[str, tuple[Callable[[bpy.types.Object], Any], str, str]] = {
     "another slot": (another_slot, "ACTION", "slot"),
     "strip without slot": (strip_without_slot, "ACTION", "slot"),
     "action without influence": (action_without_influence, "ACTION", "influence"),
-    "action that multiplies": (multiplied, "ACTION", "blend"),
+    "action that multiplies": (blended_away, "ACTION", "blend"),
     "track muted": (lambda puppet: setattr(data_of(puppet).nla_tracks[0], "mute", True), "NLA", "track_muted"),
     "strip muted": (
         lambda puppet: setattr(data_of(puppet).nla_tracks[0].strips[0], "mute", True),
