@@ -217,12 +217,11 @@ def _slid(data: bpy.types.AnimData, moved: Sequence[tuple[bpy.types.NlaStrip, Mo
     places = sorted(spans.values())
     if not goals.keys() <= spans.keys() or any(end + 1 > begin for (_, end), (begin, _) in pairwise(places)):
         return False
-    later = [strip for strip in goals if goals[strip].start > strip.frame_start]
-    earlier = [strip for strip in goals if strip not in later]
-    later.sort(key=lambda strip: -strip.frame_start)
-    earlier.sort(key=lambda strip: strip.frame_start)
+    in_order = sorted(goals, key=lambda strip: strip.frame_start)
+    later = [strip for strip in in_order if goals[strip].start > strip.frame_start]
+    earlier = [strip for strip in in_order if goals[strip].start <= strip.frame_start]
     moves = {strip: (move, rate) for strip, move, rate in moved}
-    for strip in (*later, *earlier):
+    for strip in (*reversed(later), *earlier):
         goals[strip].take_place(strip)
         for path, contents in goals[strip].curves.items():
             fcurve = strip.fcurves.find(path)

@@ -45,7 +45,7 @@ BYTE, SCALE, WHOLE = "_byte", "_scale", "_whole"  # the same of one in eight bit
 _OUTPUTS = {"MatMul": -1, "Gemm": 0, "Conv": 0}  # axis of a layer's weights; torch writes Gemm's transposed
 SENTENCE_BITS = 8  # of Wav2Sem's weights: its vector changes by half a per cent, the lips by micrometres
 TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
-STORAGE_TOLERANCE = 1e-4  # metres that float16 storage may move a vertex
+STORAGE_TOLERANCE = 1e-4  # metres that storage in fewer bits may move a vertex
 SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_speech" / "speech.flac"
 
 # The rules press lips by .12 in a closure (targets/face.py); a network in doubt does a part of it. The thresholds
@@ -248,7 +248,7 @@ def parity(network: FaceFormer, wav2sem: Wav2Sem | None, folder: Path, advance: 
 
 
 def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
-    """Largest distance in metres between vertices of the same speech, from float32 weights and from float16 storage.
+    """Largest distance in metres between vertices of the same speech, from float32 weights and from `shrink`.
 
     Raises ValueError when it exceeds STORAGE_TOLERANCE.
     """
@@ -257,7 +257,7 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
     largest = max(float(np.linalg.norm(move, axis=1).max()) for move in moves)
     if not largest < STORAGE_TOLERANCE:
         raise ValueError(
-            f"Storing the weights as float16 moves a vertex by {largest * 1000:.3f} mm; "
+            f"Storing the weights in fewer bits moves a vertex by {largest * 1000:.3f} mm; "
             f"{STORAGE_TOLERANCE * 1000:g} mm are allowed. Export with --float32."
         )
     return largest
@@ -335,7 +335,7 @@ def main() -> None:
         except ValueError as error:
             raise SystemExit(f"{error} The package in {options.folder} must not be used.") from error
         stored = parity(network, wav2sem, options.folder, options.advance)
-        print(f"float16 storage: {stored:.1e} of a weight from PyTorch, vertices move by {moved * 1e6:.2f} micrometres")
+        print(f"in fewer bits: {stored:.1e} of a weight from PyTorch, vertices move by {moved * 1e6:.2f} micrometres")
     print(f"{sum(f.stat().st_size for f in options.folder.iterdir()) / 1e6:.1f} MB in {options.folder}")
 
 
