@@ -32,6 +32,17 @@ def evaluated_at(obj: bpy.types.Object, frames: np.ndarray = FRAMES) -> dict[str
     return {name: np.array([fcurve.evaluate(f) for f in frames]) for name, fcurve in curves_of(obj).items()}
 
 
+def add_envelope(fcurve: bpy.types.FCurve, points: dict[float, tuple[float, float]]) -> bpy.types.FModifier:
+    """An envelope with `points`, least and most by frame. In bulk: see `keyframes._set_points`."""
+    envelope = fcurve.modifiers.new("ENVELOPE")
+    for frame in points:
+        envelope.control_points.add(frame)
+    for name, values in zip(("min", "max"), np.array(list(points.values()), np.float32).T, strict=True):
+        envelope.control_points.foreach_set(name, np.ascontiguousarray(values))
+    envelope.mute = False
+    return envelope
+
+
 def edit_jaw(obj: bpy.types.Object) -> None:
     """Key the jaw by hand at frame 21, to 0.93."""
     point = next(point for point in curves_of(obj)["jawOpen"].keyframe_points if round(point.co.x) == 21)

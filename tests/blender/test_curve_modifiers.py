@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
-from edit_tools import NAMES, curves_of, generate, values_at
+from edit_tools import NAMES, add_envelope, curves_of, generate, values_at
 from heads import arkit_puppet
 from strip_tools import add_strip, drag
 from wav2sem_lipsync.inference import LipSyncError
@@ -43,11 +43,8 @@ def in_steps(fcurve: bpy.types.FCurve) -> None:
 
 def enveloped(fcurve: bpy.types.FCurve) -> None:
     """Larger and larger from frame 45 to 55."""
-    envelope = fcurve.modifiers.new("ENVELOPE")
+    envelope = add_envelope(fcurve, {45: (-1.0, 1.0), 55: (-1.0, 0.5)})
     envelope.reference_value, envelope.default_min, envelope.default_max = 0.0, -1.0, 1.0
-    for frame, most in ((45, 1.0), (55, 0.5)):
-        point = envelope.control_points.add(frame)
-        point.min, point.max = -1.0, most
 
 
 KINDS: tuple[Callable[[bpy.types.FCurve], None], ...] = (shut, in_steps, enveloped)
@@ -165,3 +162,17 @@ def test_a_range_on_words_that_go_apart_stays() -> None:
         limits, envelope = fcurve.modifiers
         assert (limits.frame_start, limits.frame_end, limits.blend_in) == (45, 55, 4)
         assert [point.frame for point in envelope.control_points] == [45, 55]
+
+
+def test_an_envelope_whose_points_read_as_a_modifier_moves_and_is_copied() -> None:
+    """Blender takes a point that is set alone for a modifier: what follows would be a CYCLES one, of no F-curve."""
+    action = bpy.data.actions.new("own")
+    bag = keyframes.make_bag(action, action.slots.new(id_type="OBJECT", name="own"))
+    fcurve = bag.fcurves.new("location")
+    cycles = float(np.uint32(0x3F800004).view(np.float32))  # ends in 4, which is what CYCLES is
+    envelope = add_envelope(fcurve, dict.fromkeys(range(1, 11), (cycles, cycles)))
+    keyframes.move_modifiers(fcurve, lambda frames: (frames + 20, np.zeros(len(frames), int)))
+    assert [point.frame for point in envelope.control_points] == list(range(21, 31))
+    other = bag.fcurves.new("location", index=1)
+    keyframes.Contents.of(fcurve).put(other)
+    assert keyframes.modifiers_of(other) == keyframes.modifiers_of(fcurve)

@@ -13,6 +13,7 @@ from edit_tools import (
     FRAMES,
     NAMES,
     Animator,
+    add_envelope,
     bake_of,
     curves_of,
     evaluated_at,
@@ -300,10 +301,7 @@ def check_wink(obj: bpy.types.Object) -> None:
 
 def test_an_envelope_plays_on(settings: Any) -> None:
     obj = wink(speaking_puppet())
-    envelope = curves_of(obj)["wink"].modifiers.new("ENVELOPE")
-    for frame, most in ((10, 0.2), (60, 0.9)):
-        point = envelope.control_points.add(frame)
-        point.min, point.max = -0.1, most
+    add_envelope(curves_of(obj)["wink"], {10: (-0.1, 0.2), 60: (-0.1, 0.9)})
     frames = np.arange(15, 45)
     before = values_at(obj, "wink", frames)
     bake_of(obj).action[ids.MARK] = bake_of(obj).action[ids.MARK].replace("babble.wav", "another.wav")
