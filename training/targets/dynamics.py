@@ -143,8 +143,6 @@ def move(phones: list[Phone], how: Dynamics, openness: np.ndarray, pace: float =
         for channel, value, weight, before, after in wishes:
             if silent:
                 before, after = how.rest_before, how.rest_after
-            if channel == "gap" and name in BILABIALS | LABIODENTALS:
-                continue  # imposed below, not blended
             dominance = weight * pull * np.exp(-(ahead / before + behind / after) * pace)
             totals[channel][first:last] += dominance * value
             weights[channel][first:last] += dominance

@@ -53,13 +53,13 @@ TARGETS: dict[str, Target] = {
     "IY": Target(4.5, 0.8, 8.0, 0.9, 0.00, 0.0, 0.60, 0.9),
     "UH": Target(4.5, 0.7, 7.0, 0.9, 0.60, 0.20, 0.00, 0.9),
     "UW": Target(2.8, 0.8, 2.5, 1.6, 0.90, 0.25, 0.00, 1.3),
-    # lips shut; the jaw follows its neighbours, since it is free in b [KLL]
-    "P": Target(3.5, 0.5, 0.0, 0.6, 0.0, 0.0, 0.0, 0.05),
-    "B": Target(3.5, 0.5, 0.0, 0.6, 0.0, 0.0, 0.0, 0.05),
-    "M": Target(3.5, 0.5, 0.0, 0.6, 0.0, 0.0, 0.0, 0.05),
-    # lower lip at the teeth, jaw high [KLL]
-    "F": Target(3.0, 1.0, 2.5, 1.0, 0.0, 0.0, 0.15, 0.2),
-    "V": Target(3.0, 0.9, 2.5, 0.9, 0.0, 0.0, 0.15, 0.2),
+    # lips shut, which is imposed and not wished for; the jaw follows its neighbours, since it is free in b [KLL]
+    "P": Target(3.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.05),
+    "B": Target(3.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.05),
+    "M": Target(3.5, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.05),
+    # lower lip at the teeth, imposed likewise, jaw high [KLL]
+    "F": Target(3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.15, 0.2),
+    "V": Target(3.0, 0.9, 0.0, 0.0, 0.0, 0.0, 0.15, 0.2),
     # tongue sounds: jaw high, hardly a demand on the lips [KLL, JALI]
     "TH": Target(4.5, 0.8, 7.0, 0.3, 0.0, 0.0, 0.10, 0.10),
     "DH": Target(4.5, 0.6, 7.0, 0.25, 0.0, 0.0, 0.10, 0.10),
@@ -101,4 +101,4 @@ DIPHTHONGS: dict[str, tuple[str, str, float]] = {
 PAUSES = frozenset(("SIL", "PREP", "ONSET"))
 BILABIALS = frozenset("PBM")
 LABIODENTALS = frozenset("FV")
-VOWELS = frozenset(p for p in TARGETS if p[0] in "AEIOU")
+VOWELS = frozenset(p for p in TARGETS if p[0] in "AEIOU") - PAUSES
