@@ -266,6 +266,8 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
         notes.append(f"{what} stay on their frames, though the speech moved; Re-time takes them along with a strip.")
     if written.left:
         notes.append(f"What you edited by hand stays in “{written.left}”, on shape keys that this bake does not have.")
+    if written.bare:
+        notes.append("The modifiers of the animation strip that it replaced are lost; no script can make them anew.")
     if written.own:
         notes.append(f"Left to your own keys: {_listed(written.own)}.")
     if written.covered:
