@@ -77,10 +77,12 @@ def write(
     unknown = earlier is not None and not users_own and ids.WRITTEN not in earlier  # by an older release
     guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
     into_slot = earlier is not None and not unknown and (destination == "SLOT" or guest)
-    # An action plays over all strips, for good: it would silence the head's other lines.
-    to_nla = destination == "NLA" or users_own or nla_strips.other_lines(data, *_span(curves, about))
+    apart = not into_slot and animation.lies_apart(data, set(map(value_path, curves.names)), curves.frame_range)
+    # An action plays over all strips, for good: it would silence the head's other lines, merged ones too.
+    to_nla = destination == "NLA" or users_own or apart or nla_strips.other_lines(data, *_span(curves, about))
     wanted, track = curves.names, next(reversed(nla_strips.tracks_of(data)), None)
-    curves = _uncovering(curves, animation.users_below(data, track if to_nla and not into_slot else None))
+    users = {} if apart else animation.users_below(data, track if to_nla and not into_slot else None)
+    curves = _uncovering(curves, users)
     if into_slot:
         written = _write_into(keys, curves, about, undo, keep_edits)
     else:
