@@ -34,7 +34,7 @@ from .animation import Bake
 from .found_strips import laid_now, moved
 from .frames import frame_rate
 from .greyed import Greyed
-from .properties import job_state
+from .properties import tell
 from .readiness import heads_to_speak
 from .retimed_sliders import Moved, Route
 from .stored_result import Facts
@@ -128,9 +128,8 @@ class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        state = job_state(context)
-        state.level, state.message, state.details = "INFO", message, ""
-        self.report({"INFO"}, state.message)
+        tell(context, "INFO", message)
+        self.report({"INFO"}, message)
         return {"FINISHED"}
 
 
