@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,9 +84,11 @@ def look(scene: bpy.types.Scene, obj: bpy.types.Object) -> Face:
     return Face(scene, layer, obj, tuple(parts_of(obj.data.shape_keys)), vertex_cache.find(obj))
 
 
-def _checked(face: Face, playback: bool) -> Iterator[Cause]:
+def _checked(face: Face, playback: bool) -> Iterable[Cause]:
+    """Each once, though several lines may lie in one track or under one strip."""
     checks = (*causes_shown.CHECKS, *causes_played.CHECKS, *causes_modifiers.CHECKS, *causes_shown.PLAYBACK_CHECKS)
-    return (_here(cause) for check in checks for cause in check(face) if cause.playback == playback)
+    found = (cause for check in checks for cause in check(face) if cause.playback == playback)
+    return {(cause.id, cause.subject): _here(cause) for cause in found}.values()
 
 
 def _here(cause: Cause) -> Cause:

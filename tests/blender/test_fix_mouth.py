@@ -358,6 +358,16 @@ def test_all_causes_are_named_at_once(puppet: bpy.types.Object) -> None:
     assert {"key_muted", "nla_off", "frame"} <= set(diagnosed())
 
 
+def test_what_is_in_the_way_of_several_lines_is_named_once(puppet: bpy.types.Object) -> None:
+    generate("NLA")
+    bpy.context.scene.wav2sem_lipsync.start_frame = 200
+    generate("NLA")
+    (track,) = data_of(puppet).nla_tracks
+    track.mute = True
+    diagnosed()
+    assert [entry.cause for entry in job_state(bpy.context).causes].count("track_muted") == 1
+
+
 def test_looking_changes_nothing(puppet: bpy.types.Object) -> None:
     generate("ACTION")
     add_replacing_modifier(puppet)
