@@ -12,6 +12,7 @@ import numpy as np
 
 from . import vertex_cache
 from .causes import Cause, Face, listed
+from .frames import shown_at
 
 
 def away(face: Face) -> Iterator[Cause]:
@@ -100,7 +101,9 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
             yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), scene, True)
     if not first - 1 <= scene.frame_current_final <= last + 1:
         clause = f"its speech is on frames {first:.0f} to {last:.0f}, and this is frame {scene.frame_current}; go there"
-        yield Cause("frame", "", clause, "Go There", partial(scene.frame_set, round(first)), scene, True)
+        yield Cause(
+            "frame", "", clause, "Go There", partial(scene.frame_set, round(shown_at(scene, first))), scene, True
+        )
 
 
 def stretched(face: Face) -> Iterator[Cause]:

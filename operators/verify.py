@@ -14,6 +14,7 @@ import numpy as np
 from ..inference import CacheError
 from . import causes_modifiers, causes_played, causes_shown, unkeyed, vertex_cache
 from .causes import Cause, Face
+from .frames import shown_at
 from .playing import Part, parts_of
 
 _LEAST = 0.2  # share of the expected movement that counts as moving
@@ -206,8 +207,9 @@ def _frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
 
 
 def _evaluated(face: Face, frame: float) -> np.ndarray:
-    """Vertices (V, 3) at `frame` after shape keys and modifiers, in the object's space."""
+    """Vertices (V, 3) after shape keys and modifiers with what is keyed at `frame`, in the object's space."""
     assert face.layer is not None
+    frame = shown_at(face.scene, frame)
     whole = int(np.floor(frame))
     face.scene.frame_set(whole, subframe=frame - whole)
     face.layer.update()

@@ -437,6 +437,18 @@ def test_the_head_that_was_looked_at_is_mended_whatever_it_is_called(puppet: bpy
     assert not bpy.ops.wav2sem.fix_mouth.poll()
 
 
+@pytest.mark.parametrize("stretched", [50, 200])
+def test_where_time_is_stretched_nothing_else_is_in_the_way(stretched: int, puppet: bpy.types.Object) -> None:
+    bpy.context.scene.render.frame_map_new = stretched
+    bpy.context.scene.wav2sem_lipsync.start_frame = 150
+    generate("ACTION")
+    assert job_state(bpy.context).level == "INFO"
+    assert set(diagnosed()) == {"frame", "stretched"}
+    assert bpy.ops.wav2sem.fix_mouth(cause="frame") == {"FINISHED"}
+    assert bpy.context.scene.frame_current == 150 * stretched / 100
+    assert set(diagnosed()) == {"stretched"}
+
+
 def test_the_speech_at_the_current_frame_is_judged(puppet: bpy.types.Object) -> None:
     for start in (1, 200):
         bpy.context.scene.wav2sem_lipsync.start_frame = start
