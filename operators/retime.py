@@ -31,7 +31,7 @@ from . import (
 )
 from .animated import Timing
 from .animation import Bake
-from .found_strips import laid_now, moved
+from .found_strips import are_elsewhere, laid_now, moved
 from .frames import frame_rate
 from .greyed import Greyed
 from .properties import tell
@@ -74,10 +74,13 @@ def disabled_reason(context: bpy.types.Context) -> str:
 
 
 def retimings(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[Retiming]:
-    """What Re-time would do to `obj`; raises LipSyncError when a strip cannot be followed or a bake not be changed."""
+    """What Re-time would do to `obj`; raises LipSyncError when a strip cannot be followed or a bake not be changed.
+
+    What other scenes speak is left to them, unless that is all there is: then it raises, too.
+    """
     fps = frame_rate(scene)
-    found = []
-    for bake, facts in _from_strips(obj):
+    found, bakes = [], [*_from_strips(obj)]
+    for bake, facts in [each for each in bakes if not are_elsewhere(scene, each[1].pieces)] or bakes:
         strip, later = bake.strip, refine.later(bake)
         pieces = laid_now(scene, facts.pieces, later)
         if moved(facts.pieces, pieces) or abs(fps - facts.fps) > 1e-6:
