@@ -86,7 +86,10 @@ def _strips_of(piece: Piece, candidates: list[Any], fps: float) -> list[tuple[An
         if elsewhere is not None:
             where = f"in the sequencer of the scene “{elsewhere.name}”"
             raise AudioError(f"The strip “{piece.strip}” is {where}; re-time there.")
-        raise AudioError(f"The strip “{piece.strip}” is gone from the sequencer; bring it back or generate again.")
+        raise AudioError(
+            f"The strip “{piece.strip}” is gone from the sequencer; bring it back, delete its line of the lip sync, or "
+            "generate again."
+        )
     candidates.sort(key=lambda strip: strip.name != piece.strip)
     heard = [(strip, heard_of(strip, fps, piece.length)) for strip in candidates]
     chosen: list[tuple[Any, tuple[Stretch, ...]]] = []
