@@ -24,6 +24,9 @@ from ..inference.hand_edits import SAME, CurveEdits, Move, Written, count, diff,
 from . import id_bytes, ids, keyframes, nla_strips, single_user
 from .keyframes import value_path
 from .nla_strips import is_ours as is_ours
+from .playing import Part
+
+_REST = 1e-3  # of a shape key's value
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,31 @@ def users_below(data: bpy.types.AnimData, track: bpy.types.NlaTrack | None) -> d
         for strip in below.strips if not below.mute else ():
             found |= dict.fromkeys(_animated_by_user(strip), strip.name)
     return found
+
+
+def lies_apart(data: bpy.types.AnimData, paths: set[str], span: tuple[float, float]) -> bool:
+    """Whether strips of the user's, none of which plays in the frames `span`, hold all of `paths` at rest after theirs.
+
+    So do lines that were merged. A strip in those frames covers none: it need hold nothing (`nla_strips.is_held`).
+    """
+    held: set[str] = set()
+    for track in data.nla_tracks if data.use_nla else ():
+        for strip in track.strips if not track.mute else ():
+            theirs = paths & _animated_by_user(strip)
+            if theirs and not _leaves(strip, theirs, span):
+                return False
+            held |= theirs
+    return bool(paths) and held == paths
+
+
+def _leaves(strip: bpy.types.NlaStrip, paths: set[str], span: tuple[float, float]) -> bool:
+    """Whether `strip` leaves the frames `span` to others: it plays elsewhere, and holds `paths` at 0 there."""
+    meets = strip.frame_start < span[1] and strip.frame_end > span[0]
+    if meets or strip.extrapolation != "HOLD" or strip.action is None:
+        return False
+    fcurves = keyframes.curves_of(keyframes.bag_of(strip.action, strip.action_slot))
+    part = Part(strip.action, strip.action_slot, fcurves, strip=strip)
+    return strip.frame_start >= span[1] or all(abs(part.value(path, span[0])) < _REST for path in paths)
 
 
 def _animated_by_user(strip: bpy.types.NlaStrip) -> set[str]:

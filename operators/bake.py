@@ -154,12 +154,15 @@ def _animate(obj: bpy.types.Object, task: Task, result: Result, pieces: tuple[Pi
 
 
 def _play_cache(obj: bpy.types.Object, task: Task, result: Result, undo: ExitStack) -> Written:
-    """The modifier instead of an animation."""
+    """The modifier instead of an animation; also for those that would fall silent, as they share the shape keys."""
     assert task.plan is not None and result.baked.cache is not None
     undo.callback(result.baked.cache.delete)
     first, last = result.curves.frame_range
     replaced = destinations.withdraw(obj.data.shape_keys, first, last, undo)
     modifier = vertex_cache.attach(obj, result.baked.cache.path, task.plan, undo)
+    for other in face_properties.sharing(obj)[1:] if replaced else ():
+        if other.is_editable and not vertex_cache.playing(other):
+            vertex_cache.attach(other, result.baked.cache.path, task.plan, undo)
     return Written("", f"modifier “{modifier.name}”", replaced)
 
 
@@ -263,6 +266,8 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
         notes.append(f"{what} stay on their frames, though the speech moved; Re-time takes them along with a strip.")
     if written.left:
         notes.append(f"What you edited by hand stays in “{written.left}”, on shape keys that this bake does not have.")
+    if written.bare:
+        notes.append("The modifiers of the animation strip that it replaced are lost; no script can make them anew.")
     if written.own:
         notes.append(f"Left to your own keys: {_listed(written.own)}.")
     if written.covered:

@@ -20,7 +20,8 @@ class Cause:
 
     id, subject: what it is and what it concerns ("key_muted", "jawOpen"); together they tell it from others.
     clause: completes "… does not move: …", with the way out. fix: what the button says, "" where there is none.
-    mend: does it. playback: the animation is sound, it is only not shown or not played now.
+    mend: does it. changed: the datablock that this changes. playback: the animation is sound, it is only not shown or
+    not played now.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Cause:
     clause: str
     fix: str = ""
     mend: Callable[[], None] | None = None
+    changed: bpy.types.ID | None = None
     playback: bool = False
 
     @property

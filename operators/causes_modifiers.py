@@ -23,7 +23,8 @@ def our_cache(face: Face) -> Iterator[Cause]:
     if not cache.show_viewport:
         if not face.parts:  # else the shape keys have taken over
             clause = f"its modifier “{cache.name}”, which plays the vertex cache, is switched off; switch it on"
-            yield Cause("cache_off", cache.name, clause, "Switch On", partial(setattr, cache, "show_viewport", True))
+            mend = partial(setattr, cache, "show_viewport", True)
+            yield Cause("cache_off", cache.name, clause, "Switch On", mend, face.obj)
         return
     try:
         file = vertex_cache.opened(cache)
@@ -42,11 +43,12 @@ def our_cache(face: Face) -> Iterator[Cause]:
     }
     if wrong:
         clause = f"its modifier “{cache.name}” is set otherwise than the lip sync needs; set it right"
-        yield Cause("cache_settings", cache.name, clause, "Set Right", partial(_set, cache, wrong))
+        yield Cause("cache_settings", cache.name, clause, "Set Right", partial(_set, cache, wrong), face.obj)
     place = list(face.obj.modifiers).index(cache)
     if any(each.show_viewport for each in list(face.obj.modifiers)[:place]):
         clause = f"its modifier “{cache.name}” replaces what the modifiers before it do; move it to the top"
-        yield Cause("cache_place", cache.name, clause, "Move to Top", partial(face.obj.modifiers.move, place, 0))
+        mend = partial(face.obj.modifiers.move, place, 0)
+        yield Cause("cache_place", cache.name, clause, "Move to Top", mend, face.obj)
 
 
 def others(face: Face) -> Iterator[Cause]:
@@ -62,7 +64,8 @@ def others(face: Face) -> Iterator[Cause]:
 def replacing(modifier: bpy.types.Modifier) -> Cause:
     """A modifier that discards what comes before it."""
     clause = f"the modifier “{modifier.name}” replaces the shape that it moves; switch it off"
-    return Cause("modifier", modifier.name, clause, "Switch Off", partial(setattr, modifier, "show_viewport", False))
+    mend = partial(setattr, modifier, "show_viewport", False)
+    return Cause("modifier", modifier.name, clause, "Switch Off", mend, modifier.id_data)
 
 
 CHECKS = (our_cache, others)

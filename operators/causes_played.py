@@ -46,10 +46,11 @@ def unassigned(face: Face) -> Iterator[Cause]:
     part = spare[-1]
     if data is None or data.action is None:
         clause = f"its action “{part.action.name}” is not assigned; assign it"
-        yield Cause("unassigned", part.action.name, clause, "Assign", partial(_assign, face.keys, part))
+        yield Cause("unassigned", part.action.name, clause, "Assign", partial(_assign, face.keys, part), face.keys)
     else:
         clause = f"the action “{data.action.name}” is in the place of “{part.action.name}”; play both"
-        yield Cause("displaced", part.action.name, clause, "Play Both", partial(_play_beneath, data, part))
+        mend = partial(_play_beneath, data, part)
+        yield Cause("displaced", part.action.name, clause, "Play Both", mend, face.keys)
 
 
 def wrong_slot(face: Face) -> Iterator[Cause]:
@@ -59,7 +60,8 @@ def wrong_slot(face: Face) -> Iterator[Cause]:
         if holder is not None and holder.action_slot != part.slot:
             none = holder.action_slot is None
             clause = f"the action “{part.action.name}” plays {'no slot' if none else 'another slot'}; assign its own"
-            yield Cause("slot", part.action.name, clause, "Assign Slot", partial(_set_slot, holder, part.slot))
+            mend = partial(_set_slot, holder, part.slot)
+            yield Cause("slot", part.action.name, clause, "Assign Slot", mend, face.keys)
 
 
 def switched_off(face: Face) -> Iterator[Cause]:
@@ -71,49 +73,50 @@ def switched_off(face: Face) -> Iterator[Cause]:
         off = [name for name, curve in part.curves.items() if curve.mute or (curve.group and curve.group.mute)]
         if off:
             clause = f"the curves of {listed(off)} are muted in “{part.action.name}”; unmute them"
-            yield Cause("curve_muted", part.action.name, clause, "Unmute", partial(_unmute, part))
+            yield Cause("curve_muted", part.action.name, clause, "Unmute", partial(_unmute, part), part.action)
         if part.strip is None:
             if data.nla_tracks and data.use_nla and data.action_influence < 0.05:
                 clause = "its action has no influence; give it all"
                 mend = partial(setattr, data, "action_influence", 1.0)
-                yield Cause("influence", part.action.name, clause, "Full Influence", mend)
+                yield Cause("influence", part.action.name, clause, "Full Influence", mend, face.keys)
             if data.nla_tracks and data.use_nla and _spoils(data.action_blend_type):
                 clause = "its action changes what lies beneath instead of replacing it; let it replace that"
                 mend = partial(setattr, data, "action_blend_type", "REPLACE")
-                yield Cause("blend", part.action.name, clause, "Replace", mend)
+                yield Cause("blend", part.action.name, clause, "Replace", mend, face.keys)
             continue
         yield from _strip_off(data, part.track, part.strip)
     if data.nla_tracks and not data.use_nla and any(part.strip for part in face.parts):
         clause = "its animation tracks are switched off; enable them in the nonlinear animation editor"
-        yield Cause("nla_off", "", clause, "Enable", partial(setattr, data, "use_nla", True))
+        yield Cause("nla_off", "", clause, "Enable", partial(setattr, data, "use_nla", True), face.keys)
     solo = [track for track in data.nla_tracks if track.is_solo]
     if solo and any(part.track is None or not part.track.is_solo for part in face.parts):
         clause = f"another animation track, “{solo[0].name}”, is soloed; unstar it in the nonlinear animation editor"
-        yield Cause("solo", solo[0].name, clause, "Unstar", partial(_unstar, data, solo[0]))
+        yield Cause("solo", solo[0].name, clause, "Unstar", partial(_unstar, data, solo[0]), face.keys)
 
 
 def _strip_off(data: bpy.types.AnimData, track: Any, strip: Any) -> Iterator[Cause]:
+    keys = data.id_data
     if track.mute and not track.is_solo:
         clause = f"its animation track “{track.name}” is muted; unmute it"
-        yield Cause("track_muted", track.name, clause, "Unmute", partial(setattr, track, "mute", False))
+        yield Cause("track_muted", track.name, clause, "Unmute", partial(setattr, track, "mute", False), keys)
     if strip.mute:
         clause = f"its animation strip “{strip.name}” is muted; unmute it"
-        yield Cause("strip_muted", strip.name, clause, "Unmute", partial(setattr, strip, "mute", False))
+        yield Cause("strip_muted", strip.name, clause, "Unmute", partial(setattr, strip, "mute", False), keys)
     if strip.use_animated_influence and strip.influence < 0.05 and not _grows(strip):
         clause = f"its animation strip “{strip.name}” has no influence; give it all"
         mend = partial(setattr, strip, "use_animated_influence", False)
-        yield Cause("influence", strip.name, clause, "Full Influence", mend)
+        yield Cause("influence", strip.name, clause, "Full Influence", mend, keys)
     if is_frozen(strip):
         clause = f"the time of its animation strip “{strip.name}” stands still; let it play without keys for that"
-        yield Cause("frozen", strip.name, clause, "Play", partial(setattr, strip, "use_animated_time", False))
+        yield Cause("frozen", strip.name, clause, "Play", partial(setattr, strip, "use_animated_time", False), keys)
     if strip.extrapolation == "NOTHING" and not nla_strips.is_held(data, strip):
         clause = f"before and after its strip “{strip.name}” nothing holds the mouth at rest; let the strip hold it"
         mend = partial(setattr, strip, "extrapolation", "HOLD")
-        yield Cause("extrapolation", strip.name, clause, "Hold", mend, playback=True)
+        yield Cause("extrapolation", strip.name, clause, "Hold", mend, keys, True)
     if strip.extrapolation != "NOTHING" and strip.blend_type == "REPLACE" and nla_strips.is_held(data, strip):
         clause = f"its strip “{strip.name}” silences the lines beneath before and after its own; let it play that alone"
         mend = partial(setattr, strip, "extrapolation", "NOTHING")
-        yield Cause("silences", strip.name, clause, "Its Own Alone", mend, playback=True)
+        yield Cause("silences", strip.name, clause, "Its Own Alone", mend, keys, True)
 
 
 def tweaked(face: Face) -> Iterator[Cause]:
@@ -121,7 +124,7 @@ def tweaked(face: Face) -> Iterator[Cause]:
     data = face.keys and face.keys.animation_data
     if data and data.use_tweak_mode:
         clause = "one of its animation strips is being tweaked; leave tweak mode"
-        yield Cause("tweak", "", clause, "Leave", partial(setattr, data, "use_tweak_mode", False))
+        yield Cause("tweak", "", clause, "Leave", partial(setattr, data, "use_tweak_mode", False), face.keys)
 
 
 def covered(face: Face) -> Iterator[Cause]:
@@ -156,7 +159,7 @@ def driven(face: Face) -> Iterator[Cause]:
     if drivers:
         names = [paths[curve.data_path] for curve in drivers]
         clause = f"drivers move its shape keys {listed(names)}; mute them"
-        yield Cause("driver", names[0], clause, "Mute Drivers", partial(_mute_all, drivers))
+        yield Cause("driver", names[0], clause, "Mute Drivers", partial(_mute_all, drivers), face.keys)
 
 
 def lost(face: Face) -> Iterator[Cause]:
@@ -191,7 +194,7 @@ def _on_top(action: bpy.types.Action, slot: Any, names: tuple[str, ...]) -> Iter
     if curves:
         which = listed([paths[curve.data_path] for curve in curves])
         clause = f"the action “{action.name}” plays on top of it and animates {which}; mute those curves"
-        yield Cause("covered", action.name, clause, "Mute Those Curves", partial(_mute_all, curves))
+        yield Cause("covered", action.name, clause, "Mute Those Curves", partial(_mute_all, curves), action)
 
 
 def _reaches(strip: Any, first: float, last: float) -> bool:

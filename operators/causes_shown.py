@@ -12,6 +12,7 @@ import numpy as np
 
 from . import vertex_cache
 from .causes import Cause, Face, listed
+from .frames import shown_at
 
 
 def away(face: Face) -> Iterator[Cause]:
@@ -21,11 +22,12 @@ def away(face: Face) -> Iterator[Cause]:
         excluded = [each for view in face.scene.view_layers for each in _layers_of(view.layer_collection, obj)]
         if excluded:
             clause = f"it is not in the scene “{face.scene.name}”, as its collection is excluded; include it"
-            yield Cause("excluded", obj.name, clause, "Include It", partial(_set_all, excluded, "exclude", False))
+            mend = partial(_set_all, excluded, "exclude", False)
+            yield Cause("excluded", obj.name, clause, "Include It", mend, face.scene)
         else:
             yield Cause("absent", obj.name, f"it is not in the scene “{face.scene.name}”; link it there")
     elif not obj.visible_get(view_layer=layer):
-        yield Cause("hidden", obj.name, "it is hidden; show it", "Show It", partial(_show, obj, layer))
+        yield Cause("hidden", obj.name, "it is hidden; show it", "Show It", partial(_show, obj, layer), face.scene)
 
 
 def edited(face: Face) -> Iterator[Cause]:
@@ -33,21 +35,22 @@ def edited(face: Face) -> Iterator[Cause]:
     mode = face.obj.mode
     if mode in ("EDIT", "SCULPT") and face.layer is not None:
         clause = f"it is in {mode.title()} Mode, which shows no animation; leave it"
-        yield Cause("mode", mode, clause, "Object Mode", partial(_leave_mode, face.obj, face.layer))
+        yield Cause("mode", mode, clause, "Object Mode", partial(_leave_mode, face.obj, face.layer), face.scene)
 
 
 def pinned(face: Face) -> Iterator[Cause]:
     """Solo Active Shape Key shows one key at its full value."""
     if face.obj.show_only_shape_key and face.keys:
         clause = "one of its shape keys is pinned; switch off Solo Active Shape Key"
-        yield Cause("pinned", "", clause, "Unpin", partial(setattr, face.obj, "show_only_shape_key", False))
+        yield Cause("pinned", "", clause, "Unpin", partial(setattr, face.obj, "show_only_shape_key", False), face.obj)
 
 
 def absolute(face: Face) -> Iterator[Cause]:
     """Absolute shape keys ignore their values."""
     if face.keys and not face.keys.use_relative:
         clause = "its shape keys are absolute; make them relative"
-        yield Cause("absolute", "", clause, "Make Relative", partial(setattr, face.keys, "use_relative", True))
+        mend = partial(setattr, face.keys, "use_relative", True)
+        yield Cause("absolute", "", clause, "Make Relative", mend, face.keys)
 
 
 def muted(face: Face) -> Iterator[Cause]:
@@ -58,7 +61,7 @@ def muted(face: Face) -> Iterator[Cause]:
         what = f"its shape key {off[0].name} is muted" if len(off) == 1 else f"{len(off)} of its shape keys are muted"
         which = "" if len(off) == 1 else f" ({listed([key.name for key in off])})"
         clause = f"{what}{which}; unmute {'it' if len(off) == 1 else 'them'}"
-        yield Cause("key_muted", off[0].name, clause, "Unmute", partial(_set_all, off, "mute", False))
+        yield Cause("key_muted", off[0].name, clause, "Unmute", partial(_set_all, off, "mute", False), face.keys)
 
 
 def narrow(face: Face) -> Iterator[Cause]:
@@ -75,7 +78,7 @@ def narrow(face: Face) -> Iterator[Cause]:
         key = cut[0][0]
         names = listed([each.name for each, _, _ in cut])
         clause = f"the range of its shape key {names} is only {key.slider_min:g} to {key.slider_max:g}; widen it"
-        yield Cause("range", key.name, clause, "Widen", partial(_widen, cut))
+        yield Cause("range", key.name, clause, "Widen", partial(_widen, cut), face.keys)
 
 
 def out_of_sight(face: Face) -> Iterator[Cause]:
@@ -86,7 +89,8 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
     first, last = speech_range(face)
     if scene.use_preview_range and (scene.frame_preview_end < first or scene.frame_preview_start > last):
         clause = f"the preview range leaves out its speech, frames {first:.0f} to {last:.0f}; switch it off"
-        yield Cause("preview", "", clause, "Switch Off", partial(setattr, scene, "use_preview_range", False), True)
+        mend = partial(setattr, scene, "use_preview_range", False)
+        yield Cause("preview", "", clause, "Switch Off", mend, scene, True)
     if scene.frame_end < first or scene.frame_start > last:
         clause = f"its speech, frames {first:.0f} to {last:.0f}, lies "
         if last < 0:
@@ -94,10 +98,12 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
             yield Cause("scene_range", "", clause, playback=True)
         else:
             clause += "outside the frames of the scene; extend them"
-            yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), True)
+            yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), scene, True)
     if not first - 1 <= scene.frame_current_final <= last + 1:
         clause = f"its speech is on frames {first:.0f} to {last:.0f}, and this is frame {scene.frame_current}; go there"
-        yield Cause("frame", "", clause, "Go There", partial(scene.frame_set, round(first)), True)
+        yield Cause(
+            "frame", "", clause, "Go There", partial(scene.frame_set, round(shown_at(scene, first))), scene, True
+        )
 
 
 def stretched(face: Face) -> Iterator[Cause]:
@@ -106,7 +112,7 @@ def stretched(face: Face) -> Iterator[Cause]:
     if render.frame_map_old != render.frame_map_new:
         clause = "the scene stretches the time of its keys, and not that of the sound; switch off its time stretching"
         mend = partial(setattr, render, "frame_map_new", render.frame_map_old)
-        yield Cause("stretched", "", clause, "Switch Off", mend, True)
+        yield Cause("stretched", "", clause, "Switch Off", mend, face.scene, True)
 
 
 def speech_range(face: Face) -> tuple[float, float]:

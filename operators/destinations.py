@@ -37,7 +37,7 @@ class Written:
     covered: shape keys that the user's own action, which plays on top, animates too. own: shape keys that have keys
     of the user's in the slot, or in NLA strips that the bake would cover, and are left to him. edited: keys edited by
     hand that were taken over. left: the Action whose hand edits were not, as they are on other shape keys ("": none).
-    moved: the same speech was heard elsewhere before.
+    moved: the same speech was heard elsewhere before. bare: strips that it replaced had modifiers.
     """
 
     action: str
@@ -48,6 +48,7 @@ class Written:
     edited: int = 0
     left: str = ""
     moved: bool = False
+    bare: bool = False
 
 
 def write(
@@ -76,10 +77,12 @@ def write(
     unknown = earlier is not None and not users_own and ids.WRITTEN not in earlier  # by an older release
     guest = animation.is_bake(earlier, data.action_slot) and ids.GUEST in earlier
     into_slot = earlier is not None and not unknown and (destination == "SLOT" or guest)
-    # An action plays over all strips, for good: it would silence the head's other lines.
-    to_nla = destination == "NLA" or users_own or nla_strips.other_lines(data, *_span(curves, about))
+    apart = not into_slot and animation.lies_apart(data, set(map(value_path, curves.names)), curves.frame_range)
+    # An action plays over all strips, for good: it would silence the head's other lines, merged ones too.
+    to_nla = destination == "NLA" or users_own or apart or nla_strips.other_lines(data, *_span(curves, about))
     wanted, track = curves.names, next(reversed(nla_strips.tracks_of(data)), None)
-    curves = _uncovering(curves, animation.users_below(data, track if to_nla and not into_slot else None))
+    users = {} if apart else animation.users_below(data, track if to_nla and not into_slot else None)
+    curves = _uncovering(curves, users)
     if into_slot:
         written = _write_into(keys, curves, about, undo, keep_edits)
     else:
@@ -114,6 +117,7 @@ def _write_anew(
     users_own = earlier is not None and not is_ours(earlier, before)
     span = _span(curves, about)
     displaced = [*_displaced(keys, span, about)]
+    bare = any(len(strip.modifiers) for strip in nla_strips.in_the_way(data, *span))
     origin = next((bake for bake in displaced if _same_keys(bake.action, about)), None)
     unlike = (bake for bake in displaced if keep_edits and not _same_keys(bake.action, about))
     left = next((bake.action.name for bake in unlike if animation.hand_edits(bake)), "")
@@ -145,7 +149,7 @@ def _write_anew(
         _assign(data, action, slot, undo)
         place = "action"
     covered = _animated(earlier, data.action_slot, curves.names) if users_own else ()
-    return Written(action.name, place, replaced, covered, edited=edited, left=left, moved=moved)
+    return Written(action.name, place, replaced, covered, edited=edited, left=left, moved=moved, bare=bare)
 
 
 def withdraw(keys: bpy.types.Key | None, first: float, last: float, undo: ExitStack) -> str:

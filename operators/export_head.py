@@ -11,7 +11,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from ..inference import LipSyncError
 from . import ids, left_out, output
 from .greyed import Greyed
-from .properties import job_state
+from .properties import tell
 from .readiness import target_object
 
 _FORMATS = (
@@ -72,10 +72,9 @@ class LIPSYNC_OT_export_head(Greyed, bpy.types.Operator):
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         missing = left_out.sentence(context.scene, head)
-        state = job_state(context)  # the panel has room for what the status bar cuts off
-        state.level, state.details = "WARNING" if missing else "INFO", missing
-        state.message = f"“{head.name}” was written to “{place}”."
-        self.report({state.level}, f"{state.message} {missing}".rstrip())
+        level, message = "WARNING" if missing else "INFO", f"“{head.name}” was written to “{place}”."
+        tell(context, level, message, missing)  # the panel has room for what the status bar cuts off
+        self.report({level}, f"{message} {missing}".rstrip())
         return {"FINISHED"}
 
     def _place(self) -> Path:

@@ -51,6 +51,12 @@ def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0
     return tuple(sorted(found, key=lambda piece: piece.frames[0]))
 
 
+def are_elsewhere(scene: bpy.types.Scene, pieces: Sequence[Piece]) -> bool:
+    """Whether the strips of `pieces` lie in the sequencer of another scene, and none of them in that of `scene`."""
+    marks = {piece.mark for piece in pieces if piece.mark}
+    return marks.isdisjoint(_marks(scene)) and not all(marks.isdisjoint(_marks(each)) for each in bpy.data.scenes)
+
+
 def moved(before: Sequence[Piece], after: Sequence[Piece]) -> bool:
     """Whether any sound is heard elsewhere than before."""
     if len(before) != len(after):
@@ -80,7 +86,10 @@ def _strips_of(piece: Piece, candidates: list[Any], fps: float) -> list[tuple[An
         if elsewhere is not None:
             where = f"in the sequencer of the scene “{elsewhere.name}”"
             raise AudioError(f"The strip “{piece.strip}” is {where}; re-time there.")
-        raise AudioError(f"The strip “{piece.strip}” is gone from the sequencer; bring it back or generate again.")
+        raise AudioError(
+            f"The strip “{piece.strip}” is gone from the sequencer; bring it back, delete its line of the lip sync, or "
+            "generate again."
+        )
     candidates.sort(key=lambda strip: strip.name != piece.strip)
     heard = [(strip, heard_of(strip, fps, piece.length)) for strip in candidates]
     chosen: list[tuple[Any, tuple[Stretch, ...]]] = []

@@ -158,6 +158,12 @@ def job_state(context: bpy.types.Context) -> LipSyncJob:
     return getattr(context.window_manager, ids.JOB)
 
 
+def tell(context: bpy.types.Context, level: str, message: str, details: str = "") -> None:
+    """Show words about what was done where the panels see them; levels as in `LipSyncJob`."""
+    state = job_state(context)
+    state.level, state.message, state.details = level, message, details
+
+
 CLASSES = (LipSyncSettings, LipSyncCause, LipSyncJob)
 
 

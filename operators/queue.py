@@ -71,7 +71,8 @@ class LIPSYNC_OT_queue_add_selected(_QueueButton, bpy.types.Operator):
         queue_items.add_heads(context, heads)
         added = len(queue_of(context.scene).entries) - before
         if added < len(heads):
-            self.report({"INFO"}, f"{added} heads added; {len(heads) - added} were in the queue already.")
+            message = f"{added} of {len(heads)} heads added; the others, or heads with their meshes, are there already."
+            self.report({"INFO"}, message)
         return {"FINISHED"}
 
 

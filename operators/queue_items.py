@@ -40,15 +40,24 @@ def add_heads(context: bpy.types.Context, heads: Sequence[bpy.types.Object]) -> 
     """The entries of `heads`, new ones for those that have none.
 
     Heads that are new get the strips that are selected in the sequencer, by name and then in order of time where the
-    counts fit; the others get the scene's present speech.
+    counts fit; the others get the scene's present speech, once for those that share a mesh and so its shape keys.
     """
     scene = context.scene
     known = {entry.head for entry in queue_of(scene).entries}
     new = [head for head in heads if head not in known]
     strips = selected_strips(scene)
     pairs = paired([head.name for head in new], [_heard_name(strip) for strip in strips])
+    own_each = settings_of(scene).mode == bake_modes.CACHE
     for i, head in enumerate(new):
-        add(scene, head, [strips[pairs[i]]] if i in pairs else ())
+        if i in pairs:
+            add(scene, head, [strips[pairs[i]]])
+        elif own_each or head.data not in [entry.head.data for entry in _of(scene, heads)]:
+            add(scene, head)
+    return _of(scene, heads)
+
+
+def _of(scene: bpy.types.Scene, heads: Sequence[bpy.types.Object]) -> list[LipSyncQueueEntry]:
+    """The entries of `heads`."""
     return [entry for entry in queue_of(scene).entries if entry.head in heads]
 
 

@@ -164,12 +164,11 @@ def localise(obj: bpy.types.Object) -> None:
 
 
 def override_mesh(obj: bpy.types.Object) -> None:
-    """Let the library override `obj` have an override of its mesh; raises MeshError."""
-    mesh = obj.data.override_create(remap_local_usages=True) if obj.override_library else None
+    """Let the library override `obj` have an override of its mesh, for it alone; raises MeshError."""
+    mesh = obj.data.override_create() if obj.override_library else None
     if mesh is None:
         raise MeshError(f"The mesh of “{obj.name}” cannot be overridden; make the object and its data local.")
-    if obj.data != mesh:
-        obj.data = mesh
+    obj.data = mesh
     if obj.data != mesh:
         raise MeshError(f"“{obj.name}” may not change its mesh; make the override editable, then try again.")
 

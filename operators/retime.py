@@ -31,10 +31,10 @@ from . import (
 )
 from .animated import Timing
 from .animation import Bake
-from .found_strips import laid_now, moved
+from .found_strips import are_elsewhere, laid_now, moved
 from .frames import frame_rate
 from .greyed import Greyed
-from .properties import job_state
+from .properties import tell
 from .readiness import heads_to_speak
 from .retimed_sliders import Moved, Route
 from .stored_result import Facts
@@ -74,10 +74,13 @@ def disabled_reason(context: bpy.types.Context) -> str:
 
 
 def retimings(obj: bpy.types.Object, scene: bpy.types.Scene) -> list[Retiming]:
-    """What Re-time would do to `obj`; raises LipSyncError when a strip cannot be followed or a bake not be changed."""
+    """What Re-time would do to `obj`; raises LipSyncError when a strip cannot be followed or a bake not be changed.
+
+    What other scenes speak is left to them, unless that is all there is: then it raises, too.
+    """
     fps = frame_rate(scene)
-    found = []
-    for bake, facts in _from_strips(obj):
+    found, bakes = [], [*_from_strips(obj)]
+    for bake, facts in [each for each in bakes if not are_elsewhere(scene, each[1].pieces)] or bakes:
         strip, later = bake.strip, refine.later(bake)
         pieces = laid_now(scene, facts.pieces, later)
         if moved(facts.pieces, pieces) or abs(fps - facts.fps) > 1e-6:
@@ -128,9 +131,8 @@ class LIPSYNC_OT_retime(Greyed, bpy.types.Operator):
         except LipSyncError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
-        state = job_state(context)
-        state.level, state.message, state.details = "INFO", message, ""
-        self.report({"INFO"}, state.message)
+        tell(context, "INFO", message)
+        self.report({"INFO"}, message)
         return {"FINISHED"}
 
 

@@ -11,7 +11,7 @@ import bpy
 from ..inference import Cancelled, LipSyncError
 from . import fix_mouth, run
 from .lipsync_task import find_scene
-from .properties import job_state, settings_of
+from .properties import job_state, settings_of, tell
 from .run import Item, Run
 
 _TICK = 0.1  # seconds
@@ -127,8 +127,7 @@ class RunOperator:
             fix_mouth.look(context, scene, bpy.data.objects[still])
 
     def _tell(self, context: bpy.types.Context, message: Message) -> None:
-        state = job_state(context)
-        state.level, state.message, state.details = message.level, message.text, "\n".join(message.details)
+        tell(context, message.level, message.text, "\n".join(message.details))
         self.report({"INFO" if message.level == "CANCELLED" else message.level}, message.text)
 
     def _show(self, context: bpy.types.Context) -> None:

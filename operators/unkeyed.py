@@ -10,8 +10,9 @@ from typing import Any
 
 import bpy
 
+from . import single_user
 from .keyframes import bag_of
-from .nla_strips import is_ours, with_inner
+from .nla_strips import is_ours
 
 _LAST = re.compile(r'(?:^|\.)(?P<name>\w+)$|\["(?P<own>(?:[^"\\]|\\.)*)"\]$')  # of an RNA path: property, or custom one
 
@@ -37,10 +38,7 @@ def kept(baked: bpy.types.Key | None = None) -> Iterator[None]:
 
 def _animated(baked: bpy.types.Key | None) -> Iterator[Place]:
     for owner in _datablocks():
-        data = owner.animation_data
-        if data is None or (baked is not None and owner == baked):
-            continue
-        for each in (data, *with_inner(strip for track in data.nla_tracks for strip in track.strips)):
+        for each in single_user.holders(owner.animation_data) if baked is None or owner != baked else ():
             # An object keyed beside its lip sync, as Blender does it, plays another slot of the same action.
             if each.action and each.action_slot and not (baked is not None and is_ours(each.action, each.action_slot)):
                 bag = bag_of(each.action, each.action_slot)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,18 +12,15 @@ import bpy
 import numpy as np
 
 from ..inference import CacheError
-from . import causes_modifiers, causes_played, causes_shown, single_user, unkeyed, vertex_cache
+from . import causes_modifiers, causes_played, causes_shown, unkeyed, vertex_cache
 from .causes import Cause, Face
+from .frames import shown_at
 from .playing import Part, parts_of
 
 _LEAST = 0.2  # share of the expected movement that counts as moving
 _SILENT = 0.02  # change of a shape key's value below which nothing needs to move
 _STILL = 1e-5  # of the size of the mesh: a cache in which vertices travel less moves nothing
 _MOST_FRAMES = 400  # at which the animation is looked at to find its extremes
-# What causes are about, by their ids: all others are about the shape keys.
-_OF_SCENE = {"excluded", "hidden", "mode", "preview", "scene_range", "frame", "stretched"}
-_OF_OBJECT = {"pinned", "modifier", "cache_off", "cache_settings", "cache_place"}
-_OF_ACTION = {"curve_muted", "covered"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def _judged(scene: bpy.types.Scene, obj: bpy.types.Object, frame: float) -> Verd
     elif should is not None:
         moves = should[2] > 0 and _moves(face, *should)
         if not moves and not causes:
-            causes = [_here(face, cause) for cause in _last_resort(face, *should)]
+            causes = [_here(cause) for cause in _last_resort(face, *should)]
     return Verdict(moves, (*causes, *_checked(face, playback=True)))
 
 
@@ -88,24 +85,16 @@ def look(scene: bpy.types.Scene, obj: bpy.types.Object) -> Face:
     return Face(scene, layer, obj, tuple(parts_of(obj.data.shape_keys)), vertex_cache.find(obj))
 
 
-def _checked(face: Face, playback: bool) -> Iterator[Cause]:
+def _checked(face: Face, playback: bool) -> Iterable[Cause]:
+    """Each once, though several lines may lie in one track or under one strip."""
     checks = (*causes_shown.CHECKS, *causes_played.CHECKS, *causes_modifiers.CHECKS, *causes_shown.PLAYBACK_CHECKS)
-    return (_here(face, cause) for check in checks for cause in check(face) if cause.playback == playback)
+    found = (cause for check in checks for cause in check(face) if cause.playback == playback)
+    return {(cause.id, cause.subject): _here(cause) for cause in found}.values()
 
 
-def _here(face: Face, cause: Cause) -> Cause:
+def _here(cause: Cause) -> Cause:
     """`cause`, without its remedy where that changes what is linked: Blender lets scripts do so, and forgets it."""
-    if cause.mend is None or cause.id in _OF_SCENE:
-        return cause
-    if cause.id in _OF_OBJECT:
-        linked = not face.obj.is_editable
-    elif cause.id in _OF_ACTION:
-        data = face.keys.animation_data if face.keys else None
-        actions = [holder.action for holder in single_user.holders(data) if holder.action is not None]
-        linked = any(action.name == cause.subject and not action.is_editable for action in actions)
-    else:
-        linked = face.keys is not None and not face.keys.is_editable
-    if not linked:
+    if cause.changed is None or cause.changed.is_editable:
         return cause
     return replace(cause, clause=f"{cause.clause}, in the file that it is linked from", fix="", mend=None)
 
@@ -181,7 +170,8 @@ def _last_resort(face: Face, low: float, high: float, expected: float) -> list[C
     limited = [key for key in blocks if key.vertex_group]
     if limited and not found:
         clause = f"its shape key {limited[0].name} acts on the vertex group {limited[0].vertex_group} alone; clear that"
-        found.append(Cause("vertex_group", limited[0].name, clause, "Clear", partial(_clear_groups, limited)))
+        mend = partial(_clear_groups, limited)
+        found.append(Cause("vertex_group", limited[0].name, clause, "Clear", mend, face.keys))
     generic = "something else animates its shape keys, or a modifier discards them; look at its drivers and modifiers"
     return found or [Cause("unknown", face.obj.name, generic)]
 
@@ -217,8 +207,9 @@ def _frame_kept(scene: bpy.types.Scene) -> Iterator[None]:
 
 
 def _evaluated(face: Face, frame: float) -> np.ndarray:
-    """Vertices (V, 3) at `frame` after shape keys and modifiers, in the object's space."""
+    """Vertices (V, 3) after shape keys and modifiers with what is keyed at `frame`, in the object's space."""
     assert face.layer is not None
+    frame = shown_at(face.scene, frame)
     whole = int(np.floor(frame))
     face.scene.frame_set(whole, subframe=frame - whole)
     face.layer.update()

@@ -358,6 +358,16 @@ def test_all_causes_are_named_at_once(puppet: bpy.types.Object) -> None:
     assert {"key_muted", "nla_off", "frame"} <= set(diagnosed())
 
 
+def test_what_is_in_the_way_of_several_lines_is_named_once(puppet: bpy.types.Object) -> None:
+    generate("NLA")
+    bpy.context.scene.wav2sem_lipsync.start_frame = 200
+    generate("NLA")
+    (track,) = data_of(puppet).nla_tracks
+    track.mute = True
+    diagnosed()
+    assert [entry.cause for entry in job_state(bpy.context).causes].count("track_muted") == 1
+
+
 def test_looking_changes_nothing(puppet: bpy.types.Object) -> None:
     generate("ACTION")
     add_replacing_modifier(puppet)
@@ -425,6 +435,18 @@ def test_the_head_that_was_looked_at_is_mended_whatever_it_is_called(puppet: bpy
     assert (key_of(puppet).mute, key_of(other).mute) == (False, True)
     bpy.data.objects.remove(puppet)
     assert not bpy.ops.wav2sem.fix_mouth.poll()
+
+
+@pytest.mark.parametrize("stretched", [50, 200])
+def test_where_time_is_stretched_nothing_else_is_in_the_way(stretched: int, puppet: bpy.types.Object) -> None:
+    bpy.context.scene.render.frame_map_new = stretched
+    bpy.context.scene.wav2sem_lipsync.start_frame = 150
+    generate("ACTION")
+    assert job_state(bpy.context).level == "INFO"
+    assert set(diagnosed()) == {"frame", "stretched"}
+    assert bpy.ops.wav2sem.fix_mouth(cause="frame") == {"FINISHED"}
+    assert bpy.context.scene.frame_current == 150 * stretched / 100
+    assert set(diagnosed()) == {"stretched"}
 
 
 def test_the_speech_at_the_current_frame_is_judged(puppet: bpy.types.Object) -> None:

@@ -324,3 +324,19 @@ def test_how_a_line_is_blended_is_taken_over(button: str, moved: int, settings: 
     generate()
     other = obj.data.shape_keys.animation_data.nla_tracks[0].strips[1]
     assert (other.blend_in, other.use_animated_influence) == (0, False), "a line of another time begins plain"
+
+
+@pytest.mark.parametrize("destination", ["ACTION", "NLA"])
+def test_a_line_beside_one_that_was_merged(
+    destination: str, head: bpy.types.Object, spoken: np.ndarray, settings: Any
+) -> None:
+    settings.start_frame, settings.destination = 200, "NLA"
+    generate()
+    assert bpy.ops.wav2sem.merge_edits() == {"FINISHED"}
+    settings.destination = destination
+    for settings.start_frame in (400, 50, 400):
+        generate()
+    heard(head, spoken, 50, 200, 400)
+    settings.start_frame = 240
+    with pytest.raises(RuntimeError, match="moves every shape key"):
+        generate()

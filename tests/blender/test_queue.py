@@ -118,6 +118,16 @@ def test_generate_uses_the_entry_that_a_head_has(
     assert largest_error(anna, motion_of(toy_folder, other_speech), fit_of(anna), 1) < 2e-5
 
 
+def test_heads_that_share_a_mesh_are_generated_once(settings: Any, toy_folder: Path, speech_file: Path) -> None:
+    anna = made_up_head("Anna")
+    select(anna, add_object("Twin", anna.data))
+    bpy.ops.wav2sem.generate_lipsync("EXEC_DEFAULT", True)
+    assert [entry.head for entry in queue().entries] == [anna]
+    assert len(bpy.data.actions) == 1
+    assert anna.data.shape_keys.animation_data.action  # and no strip, which nobody asked for
+    assert largest_error(anna, motion_of(toy_folder, speech_file), fit_of(anna), 1) < 2e-5
+
+
 def test_a_chosen_head_is_the_only_one(settings: Any) -> None:
     anna, ben = made_up_head("Anna"), made_up_head("Ben")
     settings.target = ben

@@ -353,7 +353,11 @@ def link(path: str) -> bpy.types.Collection:
 
 
 def override(path: str, fully: bool) -> bpy.types.Object:
-    made = link(path).override_hierarchy_create(bpy.context.scene, bpy.context.view_layer, do_fully_editable=fully)
+    return overridden(link(path), fully)
+
+
+def overridden(linked: bpy.types.Collection, fully: bool) -> bpy.types.Object:
+    made = linked.override_hierarchy_create(bpy.context.scene, bpy.context.view_layer, do_fully_editable=fully)
     obj = made.all_objects[0]
     bpy.context.view_layer.objects.active = obj
     return obj
@@ -411,6 +415,26 @@ def test_the_mesh_of_an_override_is_overridden_too(settings: Any, speech_file: P
     assert "wav2sem.override_mesh" not in draw_all()
     generate()
     assert movement(obj) > 0.001
+
+
+@pytest.mark.parametrize("fully", [False, True])
+def test_two_characters_of_one_library_speak_by_themselves(
+    library: tuple[str, float], fully: bool, tmp_path: Path
+) -> None:
+    """Blender lets both overrides show the one mesh that is linked."""
+    path, moved = library
+    linked = link(path)
+    first, second = overridden(linked, fully), overridden(linked, fully)
+    assert first.data == second.data
+    for obj, strength in ((first, 0.5), (second, 0.25)):
+        bpy.context.view_layer.objects.active = obj
+        assert bpy.ops.wav2sem.refine_here("EXEC_DEFAULT", True) == {"FINISHED"}
+        face(obj).strength = strength
+    apart = movement(first), movement(second)
+    assert 0.4 * moved > apart[1] < 0.7 * apart[0]
+    names = first.name, second.name
+    save_and_open(tmp_path / "shot.blend")
+    assert [movement(bpy.data.objects[name, None]) for name in names] == pytest.approx(apart)
 
 
 # What is stored

@@ -337,7 +337,7 @@ def test_what_cannot_be_followed_is_said_and_nothing_changes(settings: Any, spee
     set_handles(strip, 48, 70)
     assert reason() == "", "what was heard less is followed"
     bpy.context.scene.sequence_editor.strips.remove(strip)
-    assert reason() == "The strip “line” is gone from the sequencer; bring it back or generate again."
+    assert reason().startswith("The strip “line” is gone from the sequencer; bring it back, delete its line")
 
 
 def test_a_strip_of_another_scene_is_told(settings: Any, speech_file: Path) -> None:
@@ -446,4 +446,22 @@ def test_appended_to_a_file_without_sound_the_head_says_so(settings: Any, speech
     (head,) = here.objects
     bpy.context.scene.collection.objects.link(head)
     bpy.context.view_layer.objects.active = head
-    assert reason() == "The strip “line” is gone from the sequencer; bring it back or generate again."
+    assert reason().startswith("The strip “line” is gone from the sequencer; bring it back, delete its line")
+
+
+def test_a_head_that_speaks_in_two_scenes_is_retimed_in_each(settings: Any, speech_file: Path) -> None:
+    settings.destination = "NLA"
+    head, here, there = generate_from_strips(add_strip(speech_file, 30)), bpy.context.scene, bpy.data.scenes.new("Shot")
+    there.collection.objects.link(head)
+    there.view_layers[0].objects.active = head
+    spoken = there.wav2sem_lipsync
+    spoken.audio_path, spoken.destination, spoken.start_frame = str(speech_file), "NLA", 200
+    with bpy.context.temp_override(scene=there, view_layer=there.view_layers[0]):
+        assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
+    for scene, starts in ((here, [37, 200]), (there, [37, 207])):
+        with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):
+            assert reason() == retime.NOTHING_MOVED
+            drag(scene.sequence_editor.strips_all[0], 37 if scene == here else 207)
+            assert bpy.ops.wav2sem.retime() == {"FINISHED"}
+        (track,) = head.data.shape_keys.animation_data.nla_tracks
+        assert [strip.frame_start for strip in track.strips] == starts

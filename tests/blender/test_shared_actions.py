@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 import pytest
 from edit_tools import NAMES, edit_jaw, generate, values_at
-from heads import arkit_puppet, fingerprint, made_up_head
+from heads import arkit_puppet, evaluated, fingerprint, made_up_head, rest
 from strip_tools import add_strip, drag, in_meta
 from test_register import draw_all
 from wav2sem_lipsync.operators import animation, face_properties, ids, refine, vertex_cache
@@ -231,6 +231,24 @@ def test_the_cache_of_an_object_with_the_same_mesh_rests_too(settings: Any, stri
     settings.mode = "ARKIT"
     generate()
     assert not any(vertex_cache.find(obj).show_viewport for obj in (head, twin))
+
+
+def test_who_spoke_by_the_same_keys_plays_the_cache_that_takes_their_place(
+    settings: Any, strip: Any, tmp_path: Path
+) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
+    head = made_up_head()
+    twin = copy_of(head, own_keys=False)
+    select(head)
+    settings.mode = "CACHE"
+    generate()
+    assert vertex_cache.find(twin) is None  # it never spoke
+    settings.mode = "ARKIT"
+    generate()
+    settings.mode = "CACHE"
+    generate()
+    assert np.abs(evaluated(twin, 13) - rest(twin)).max() > 1e-3
+    np.testing.assert_array_equal(evaluated(twin, 13), evaluated(head, 13))
 
 
 def test_a_line_in_a_meta_strip_is_the_others_too(settings: Any, strip: Any) -> None:

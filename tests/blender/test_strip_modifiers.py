@@ -81,6 +81,16 @@ def test_a_line_that_passes_another_says_that_its_modifiers_are_lost(head: bpy.t
     assert [line.frame_start for line in lines(head)] == [200, 400]
 
 
+def test_a_line_that_is_generated_again_says_that_its_modifiers_are_lost(
+    head: bpy.types.Object, sounds: list[Any]
+) -> None:
+    for sound, told in ((sounds[1], False), (sounds[0], True)):
+        for other in sounds:
+            other.select = other == sound
+        generate()
+        assert ("modifiers of the animation strip that it replaced are lost" in job_state(bpy.context).details) == told
+
+
 @pytest.mark.parametrize("frame", [130, 180, 230])
 def test_a_line_that_comes_over_another_lies_as_it_should(
     frame: int, head: bpy.types.Object, sounds: list[Any]
