@@ -22,6 +22,7 @@ import bpy
 from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
 from ..inference.console import tell
 from ..inference.errors import in_words
+from ..inference.interrupts import heard
 from . import (
     audio_source,
     bake,
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
         parser.error(f"the following arguments are required: --{', --'.join(missing)} (or --jobs)")
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
-        line |= {"ok": True, **_run(options)}
+        with heard():
+            line |= {"ok": True, **_run(options)}
     except (LipSyncError, MemoryError, KeyboardInterrupt) as error:
         line["error"] = in_words(error)
         tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
