@@ -62,7 +62,7 @@ def _tolerance(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
-    parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
+    parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF and others")
     parser.add_argument(
         "-o",
         "--output",
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(fraction: float, stage: str) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         print(f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
 
 
