@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +127,8 @@ def _declared(file: Any, path: Path, content: bytes | None) -> int:
     """How many sample frames a file should hold; raises AudioError when libsndfile would not read them all."""
     if file.format != "MP3":
         return int(file.frames)
-    if content is not None:
-        held, told = count_samples(content)
-    else:
-        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
-            held, told = count_samples(data)
+    with path.open("rb") if content is None else BytesIO(content) as opened:
+        held, told = count_samples(opened)
     if held > file.frames + _MP3_PADDING:
         raise AudioError(_NOT_SAID.format(path.name))
     return held if held and not told else int(file.frames)
