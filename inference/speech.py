@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,7 @@ def sound_duration(path: str | Path, content: bytes | None = None) -> float:
 @contextmanager
 def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
     """The sound file, open; what goes wrong while it is read is raised as one sentence, too."""
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        raise RuntimeMissing(
-            f"The sound library soundfile cannot be loaded ({error}); reinstall the extension."
-        ) from error
+    soundfile = _library("soundfile")
     try:
         if content is None:
             if path.is_dir():
@@ -123,6 +119,15 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
         raise AudioError(f"“{path}” cannot be read ({error}); choose another sound file.") from error
 
 
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except (ImportError, OSError) as error:
+        raise RuntimeMissing(
+            f"The sound library {name} cannot be loaded ({error}); reinstall the extension."
+        ) from error
+
+
 def _declared(file: Any, path: Path, content: bytes | None) -> int:
     """How many sample frames a file should hold; raises AudioError when libsndfile would not read them all."""
     if file.format != "MP3":
@@ -136,8 +141,7 @@ def _declared(file: Any, path: Path, content: bytes | None) -> int:
 
 def _read_blocks(file: Any, name: str, declared: int, channel: int | None = None) -> np.ndarray:
     """One channel, or all mixed down, resampled block by block; raises AudioError for what no block may hold."""
-    import soxr
-
+    soxr = _library("soxr")
     rate = file.samplerate
     if not READABLE_RATES[0] <= rate <= READABLE_RATES[1]:
         raise AudioError(f"“{name}” claims {rate} samples per second; export it at 16 to 192 kHz.")

@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference import AudioError, read_speech, speech
+from inference import AudioError, RuntimeMissing, read_speech, speech
 from inference.mp3 import count_samples
 from inference.speech import SAMPLE_RATE, sound_duration
 
@@ -22,6 +22,15 @@ from inference.speech import SAMPLE_RATE, sound_duration
 def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
     wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
     return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("library", ["soundfile", "soxr"])
+def test_library_that_cannot_be_loaded(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another extension brings one for another Blender, or Windows lacks what it needs."""
+    soundfile.write(tmp_path / "a.wav", tone(44100), 44100)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(RuntimeMissing, match=f"library {library} cannot be loaded"):
+        read_speech(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "aiff"])
