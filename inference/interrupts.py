@@ -12,7 +12,7 @@ from typing import Any
 
 _KINDS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 if sys.platform == "win32":
-    _KINDS += (signal.SIGBREAK,)  # Ctrl-Break; nobody is asked with SIGTERM there
+    _KINDS += (signal.SIGBREAK,)  # what a farm sends there
 
 
 @contextmanager
