@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -19,6 +18,7 @@ from .arkit import arkit_view, check_mesh
 from .console import hush, tell
 from .errors import LipSyncError, OutputError, in_words
 from .interchange import check_kind, check_place, write_json, write_live_link_csv
+from .interrupts import heard
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .model_package import ModelPackage
 from .motion import FaceMotion, write_motion
@@ -62,7 +62,7 @@ def _tolerance(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m inference", description="Speech to face motion, without Blender.")
-    parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF …")
+    parser.add_argument("speech", help="sound file: WAV, FLAC, OGG, Opus, MP3, AIFF and others")
     parser.add_argument(
         "-o",
         "--output",
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _report(fraction: float, stage: str) -> None:
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         print(f"\r{fraction:4.0%} {stage:<32}", end="\n" if fraction >= 1 else "", file=sys.stderr, flush=True)
 
 
@@ -170,8 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # A farm that takes a task back asks with it; else half a file would stay beside the output's place.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code = main()
+    with heard():
+        code = main()
     hush(sys.stdout, sys.stderr)
     sys.exit(code)

@@ -7,7 +7,7 @@ such files.
 
 from __future__ import annotations
 
-from mmap import mmap
+from typing import BinaryIO
 
 _RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1
 _DIVIDED = {3: 1, 2: 2, 0: 4}  # by version bits: MPEG 1, 2 and 2.5
@@ -19,19 +19,24 @@ _SAYS = (b"Xing", b"Info", b"VBRI")  # begin what tells how long the sound is, w
 _HEADER = 64  # bytes of the first frame in which that begins
 
 
-def count_samples(data: bytes | mmap) -> tuple[int, bool]:
-    """Samples per channel up to the first byte that no Layer III frame begins with, and whether a header tells them."""
-    place, samples, told = _after_tag(data), 0, False
-    while (frame := _frame(data[place : place + 4]))[0]:
+def count_samples(file: BinaryIO) -> tuple[int, bool]:
+    """Samples per channel up to the first byte that no Layer III frame begins with, and whether a header tells them.
+
+    The file is not mapped: the process would die where another one cuts it off, as who exports it anew does.
+    """
+    samples, told = 0, False
+    place = file.seek(_tag(file.read(10)))
+    while (frame := _frame(file.read(4)))[0]:
         if samples == 0:
-            told = any(mark in data[place : place + _HEADER] for mark in _SAYS)
-        place, samples = place + frame[0], samples + frame[1]
+            head = file.read(_HEADER)
+            told = any(mark in head for mark in _SAYS)
+        samples += frame[1]
+        place = file.seek(place + frame[0])
     return samples, told
 
 
-def _after_tag(data: bytes | mmap) -> int:
-    """Where the first frame begins: after an ID3v2 tag, if there is one."""
-    head = data[:10]
+def _tag(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that begins with `head`, 0 where none does."""
     if len(head) < 10 or head[:3] != b"ID3":
         return 0
     size = sum((byte & 127) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +91,7 @@ def sound_duration(path: str | Path, content: bytes | None = None) -> float:
 @contextmanager
 def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
     """The sound file, open; what goes wrong while it is read is raised as one sentence, too."""
-    try:
-        import soundfile
-    except (ImportError, OSError) as error:
-        raise RuntimeMissing(
-            f"The sound library soundfile cannot be loaded ({error}); reinstall the extension."
-        ) from error
+    soundfile = _library("soundfile")
     try:
         if content is None:
             if path.is_dir():
@@ -124,15 +119,21 @@ def _opened(path: Path, content: bytes | None) -> Iterator[Any]:
         raise AudioError(f"“{path}” cannot be read ({error}); choose another sound file.") from error
 
 
+def _library(name: str) -> Any:
+    try:
+        return import_module(name)
+    except (ImportError, OSError) as error:
+        raise RuntimeMissing(
+            f"The sound library {name} cannot be loaded ({error}); reinstall the extension."
+        ) from error
+
+
 def _declared(file: Any, path: Path, content: bytes | None) -> int:
     """How many sample frames a file should hold; raises AudioError when libsndfile would not read them all."""
     if file.format != "MP3":
         return int(file.frames)
-    if content is not None:
-        held, told = count_samples(content)
-    else:
-        with path.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as data:
-            held, told = count_samples(data)
+    with path.open("rb") if content is None else BytesIO(content) as opened:
+        held, told = count_samples(opened)
     if held > file.frames + _MP3_PADDING:
         raise AudioError(_NOT_SAID.format(path.name))
     return held if held and not told else int(file.frames)
@@ -140,8 +141,7 @@ def _declared(file: Any, path: Path, content: bytes | None) -> int:
 
 def _read_blocks(file: Any, name: str, declared: int, channel: int | None = None) -> np.ndarray:
     """One channel, or all mixed down, resampled block by block; raises AudioError for what no block may hold."""
-    import soxr
-
+    soxr = _library("soxr")
     rate = file.samplerate
     if not READABLE_RATES[0] <= rate <= READABLE_RATES[1]:
         raise AudioError(f"“{name}” claims {rate} samples per second; export it at 16 to 192 kHz.")

@@ -108,13 +108,20 @@ def from_file(path: str) -> AudioSource:
     """The sound file at `path`, which may be relative to the .blend (//)."""
     if not path.strip():
         raise AudioError("No speech is chosen; choose a sound file.")
-    place = str(Path(bpy.path.abspath(path)).expanduser().absolute())
+    place = str(Path(_absolute(path)).absolute())
     try:
         place.encode()
     except UnicodeEncodeError as error:  # a disk may hold such a name, and Blender's sequencer cannot
         shown = place.encode("utf-8", "replace").decode()
         raise AudioError(f"“{shown}” has characters that Blender cannot spell; rename it.") from error
     return AudioSource((Recording(place),))
+
+
+def _absolute(path: str) -> str:
+    """`path` in full; in files from Windows it may have backslashes, which Blender mends in its own settings alone."""
+    if path.startswith("//"):
+        path = path.replace("\\", "/")
+    return os.path.expanduser(bpy.path.abspath(path))
 
 
 def from_sound(sound: bpy.types.Sound | None) -> AudioSource:
@@ -207,7 +214,7 @@ def missing_reason(settings: Any, scene: bpy.types.Scene) -> str:
     if settings.source == "FILE":
         if not settings.audio_path.strip():
             return "No speech is chosen; choose a sound file."
-        path = os.path.expanduser(bpy.path.abspath(settings.audio_path))
+        path = _absolute(settings.audio_path)
         return "" if os.path.isfile(path) else f"There is no sound file at “{path}”; choose another one."
     if settings.source == "STRIP":
         if find_strips(scene, settings.strip):

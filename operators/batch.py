@@ -12,20 +12,20 @@ import glob
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..inference.console import tell
+from ..inference.interrupts import heard
 from .batch_jobs import BatchJob, writers
 from .batch_journal import Journal
 from .batch_worker import MARK
@@ -110,7 +110,7 @@ class Batch:
         for job in self._waiting:
             _sweep(job)
         try:
-            with self._interruptible():
+            with heard(self._interrupt):
                 self._work()
         finally:
             for worker in self._workers:
@@ -240,21 +240,9 @@ class Batch:
         tell(f"{words}, in {_clock(time.monotonic() - self._began)}.{mouths}{place}", sys.stderr)
         return 1 if problems or counts["failed"] + counts["not run"] else 0
 
-    @contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        def on_interrupt(*_: Any) -> None:
-            self._interrupts += 1
-            tell("Interrupted; finishing the running jobs. Once more ends them.", sys.stderr)
-
-        # A farm that takes a task back, or a computer that is shut down, asks with SIGTERM.
-        kinds = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(kind, on_interrupt) for kind in kinds]
-        try:
-            yield
-        finally:
-            for kind, handler in zip(kinds, before, strict=True):
-                # Blender sets handlers of its own, which Python knows as None and cannot set again.
-                signal.signal(kind, signal.SIG_DFL if handler is None else handler)
+    def _interrupt(self, *_: Any) -> None:
+        self._interrupts += 1
+        tell("Interrupted; finishing the running jobs. Once more ends them.", sys.stderr)
 
 
 def _sweep(job: BatchJob) -> None:

@@ -192,7 +192,7 @@ def _read_list(path: Path) -> list[dict[str | None, Any]]:
         try:
             lines = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise JobListError(f"“{path.name}” is no JSON ({error}).") from error
+            raise JobListError(f"“{path.name}” is no JSON ({error}); are backslashes in it doubled?") from error
         if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
             raise JobListError(f"“{path.name}” must hold a list of objects, one per job.")
         return lines

@@ -13,7 +13,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 MARK = "lipsync-result "  # Blender prints other lines
 
@@ -21,7 +21,7 @@ MARK = "lipsync-result "  # Blender prints other lines
 def serve(run: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
     """Answer jobs with `run` until stdin ends, or nobody takes the answers; does not return then."""
     jobs: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(jobs,), daemon=True).start()
+    threading.Thread(target=_read, args=(_own_stdin(), jobs), daemon=True).start()
     while True:
         line = run(json.loads(jobs.get()))
         try:
@@ -31,8 +31,20 @@ def serve(run: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
             os._exit(0)
 
 
-def _read(jobs: queue.SimpleQueue[str]) -> None:
-    for line in sys.stdin:
+def _own_stdin() -> IO[str]:
+    """What stdin was, for nobody else to touch.
+
+    While a thread waits at a pipe, Windows lets all others wait who ask for anything of it, as libraries do when they
+    are loaded; and a program that an add-on starts would take jobs from it.
+    """
+    own = os.fdopen(os.dup(sys.stdin.fileno()), encoding="utf-8")
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), sys.stdin.fileno())
+    return own
+
+
+def _read(stdin: IO[str], jobs: queue.SimpleQueue[str]) -> None:
+    for line in stdin:
         if line.strip():
             jobs.put(line)
     os._exit(0)

@@ -22,6 +22,7 @@ import bpy
 from ..inference import EMBEDDED_MODEL, LipSyncError, MeshError, ModelPackage, OutputError
 from ..inference.console import tell
 from ..inference.errors import in_words
+from ..inference.interrupts import heard
 from . import (
     audio_source,
     bake,
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
         parser.error(f"the following arguments are required: --{', --'.join(missing)} (or --jobs)")
     line = {"ok": False, "audio": options.audio, "object": options.object, "output": options.output}
     try:
-        line |= {"ok": True, **_run(options)}
+        with heard():
+            line |= {"ok": True, **_run(options)}
     except (LipSyncError, MemoryError, KeyboardInterrupt) as error:
         line["error"] = in_words(error)
         tell("", sys.stdout)  # of an exporter that fails Blender shows the beginning, and ends no line after it
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str], prog: str = f"blender --command {ids.COMMAND}
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Speech to shape-key animation, saved as a new file.")
     parser.add_argument("blend", nargs="?", metavar="SHOT.blend", help="file to open (default: the one that is open)")
-    parser.add_argument("--audio", metavar="SPEECH", help="sound file: WAV, FLAC, OGG, Opus, MP3 …")
+    parser.add_argument("--audio", metavar="SPEECH", help="sound file: WAV, FLAC, OGG, Opus, MP3 and others")
     parser.add_argument("--object", metavar="NAME", help="name of the head, a mesh object")
     parser.add_argument("--output", metavar="OUT", help="a .blend, or the head alone as .glb, .fbx, .usdc or .abc")
     parser.add_argument("--model", default=str(EMBEDDED_MODEL), metavar="DIR", help="model folder (default: embedded)")

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +51,18 @@ def write(path: Path, obj: bpy.types.Object) -> None:
             raise OSError("only a part of it was taken")
         os.replace(beside, path)
     except (RuntimeError, OSError) as error:
-        raise OutputError(f"“{path}” cannot be written ({_reason(error)}); is the disk full or read-only?") from error
+        raise OutputError(
+            f"“{path}” cannot be written ({_reason(error)}); is it open in another program, the disk full or read-only?"
+        ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes nothing that is open; the sentence on what failed counts
+            beside.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:
     """The line that says what went wrong: the last one, but for the place in the sources that Blender adds."""
     lines = [line for line in str(error).strip().splitlines() if not line.startswith("Location: ")]
-    return re.sub(r"^(\w*Error: )?(\[Errno \d+\] )?", "", lines[-1])
+    return re.sub(r"^(\w*Error: )?(\[(Errno|WinError) \d+\] )?", "", lines[-1])
 
 
 def _plays_cache(modifier: bpy.types.Modifier) -> bool:

@@ -190,6 +190,7 @@ def test_file_name_that_is_no_text_can_be_a_job(tmp_path: Path) -> None:
         ("jobs.csv", f'audio\n"{"a" * 200_000}', "no CSV"),
         ("jobs.json", "[" * 100_000, "no JSON"),
         ("jobs.json", "{", "no JSON"),
+        ("jobs.json", r'[{"audio": "lines\a.wav"}]', "are backslashes in it doubled"),
         ("jobs.json", '{"audio": "a.wav"}', "list of objects"),
         ("jobs.csv", "\x00\x01", "no jobs"),
         ("jobs.csv", "audio;object\na.wav;Head\n", "save it with commas"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -55,6 +56,18 @@ def test_a_job_that_a_farm_ends_leaves_nothing_half_written(wav: Path, toy_folde
     _, error = job.communicate(timeout=60)
     assert (job.returncode, error) in ((1, "Error: Cancelled; nothing was changed.\n"), (0, ""))
     assert not list(tmp_path.glob(".m.npz.*")) and (tmp_path / "m.npz").exists() == (job.returncode == 0)
+
+
+def test_without_anybody_to_tell(wav: Path, toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service may start programs whose streams are closed."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main([str(wav), "-o", str(tmp_path / "m.npz"), "--model", str(toy_folder)]) == 0
+
+
+def test_help_can_be_shown_in_any_encoding() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "inference", "--help"]
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode == 0
 
 
 def test_model_rate_by_default(wav: Path, toy_folder: Path, tmp_path: Path) -> None:

@@ -87,6 +87,12 @@ def test_text_of_no_length() -> None:
         unpack(_zip(b"\x93NUMPY\x01\x00" + _header("'<U0'", "(1000000000000,)")))
 
 
+def test_what_is_not_compressed_is_as_large_as_it_may_be() -> None:
+    """The keys of hours of speech, which nobody compresses: a slider that is dragged waits for them."""
+    arrays = {"values": np.arange(1 << 16)}
+    assert np.array_equal(unpack(pack(arrays, level=0), limit_bytes=1 << 16)["values"], arrays["values"])
+
+
 def test_a_bomb_is_not_inflated() -> None:
     """16 MB of zeros in 16 KB, where 1 MB is allowed."""
     data = pack({"zeros": np.zeros(16 << 20, np.uint8)})

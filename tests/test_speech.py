@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from inference import AudioError, read_speech
+from inference import AudioError, RuntimeMissing, read_speech, speech
 from inference.mp3 import count_samples
 from inference.speech import SAMPLE_RATE, sound_duration
 
@@ -21,6 +22,15 @@ from inference.speech import SAMPLE_RATE, sound_duration
 def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> np.ndarray:
     wave = 0.5 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
     return np.repeat(wave[:, None], channels, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("library", ["soundfile", "soxr"])
+def test_library_that_cannot_be_loaded(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where another extension brings one for another Blender, or Windows lacks what it needs."""
+    soundfile.write(tmp_path / "a.wav", tone(44100), 44100)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(RuntimeMissing, match=f"library {library} cannot be loaded"):
+        read_speech(tmp_path / "a.wav")
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "aiff"])
@@ -207,7 +217,7 @@ def test_an_mp3_is_heard_to_its_end_or_refused(tmp_path: Path, mode: str, header
     """Without a header libsndfile guesses the length, and would stop where it guesses."""
     path = tmp_path / "talk.mp3"
     path.write_bytes(mp3(path, mode, header))
-    samples, told = count_samples(path.read_bytes())
+    samples, told = count_samples(BytesIO(path.read_bytes()))
     assert told == header and samples / 16000 == pytest.approx(6, abs=0.15)
     try:
         assert read_speech(path).duration == pytest.approx(6, abs=0.15)
@@ -222,6 +232,16 @@ def test_an_mp3_that_is_longer_than_its_header_says_is_refused(tmp_path: Path) -
         read_speech(path)
 
 
+def test_an_mp3_that_is_exported_anew_while_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever writes it cuts it off first: a process that had mapped it would die."""
+    path = tmp_path / "talk.mp3"
+    mp3(path, "VARIABLE", True)
+    count = speech.count_samples
+    monkeypatch.setattr(speech, "count_samples", lambda data: (os.truncate(path, 0), count(data))[1])
+    with pytest.raises(AudioError, match="breaks off"):
+        read_speech(path)
+
+
 def test_a_whole_mp3_that_libsndfile_takes_for_longer_is_read(tmp_path: Path) -> None:
     """It guesses by the first frames: here those of a pause."""
     path = tmp_path / "late.mp3"
@@ -229,14 +249,14 @@ def test_a_whole_mp3_that_libsndfile_takes_for_longer_is_read(tmp_path: Path) ->
     frames = [b"\xff\xf3" + frame for frame in raw.split(b"\xff\xf3")[1:]]
     path.write_bytes(b"".join(frames[len(frames) * 6 // 10 :] + frames[: len(frames) * 6 // 10]))
     with soundfile.SoundFile(path) as file:
-        assert file.frames > 1.2 * count_samples(path.read_bytes())[0]
+        assert file.frames > 1.2 * count_samples(BytesIO(path.read_bytes()))[0]
     assert read_speech(path).duration == pytest.approx(6, abs=0.3)
 
 
 @settings(max_examples=200, deadline=None)
 @given(junk=st.binary(max_size=400), tag=st.booleans())
 def test_counting_an_mp3_ends_whatever_it_holds(junk: bytes, tag: bool) -> None:
-    samples, _ = count_samples((b"ID3\x04\x00\x10" if tag else b"\xff\xf3") + junk)
+    samples, _ = count_samples(BytesIO((b"ID3\x04\x00\x10" if tag else b"\xff\xf3") + junk))
     assert 0 <= samples <= 1152 * len(junk)
 
 

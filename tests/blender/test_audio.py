@@ -311,12 +311,15 @@ def test_packed_garbage_is_named_by_its_own_name(tmp_path: Path) -> None:
     assert "/tmp" not in str(caught.value).replace(str(tmp_path), "")
 
 
-def test_path_relative_to_the_blend_file(settings: Any, speech_file: Path, tmp_path: Path) -> None:
-    (tmp_path / "line.wav").write_bytes(speech_file.read_bytes())
+@pytest.mark.parametrize("written", ["//lines/line.wav", "//lines\\line.wav"])
+def test_path_relative_to_the_blend_file(written: str, settings: Any, speech_file: Path, tmp_path: Path) -> None:
+    """Files from Windows have it with backslashes."""
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "line.wav").write_bytes(speech_file.read_bytes())
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "shot.blend"))
     head = made_up_head()
     settings = bpy.context.scene.wav2sem_lipsync
-    settings.audio_path = "//line.wav"
+    settings.audio_path = written
     bpy.ops.wav2sem.generate_lipsync()
     assert head.data.shape_keys
-    assert bpy.data.sounds[0].filepath == "//line.wav"
+    assert bpy.data.sounds[0].filepath == "//lines/line.wav"

@@ -288,6 +288,22 @@ def test_a_worker_ends_whatever_becomes_of_its_batch(
         os.close(answers)
 
 
+def test_a_job_does_not_read_the_jobs_behind_it() -> None:
+    """What an add-on starts may read stdin; and on Windows a library that is loaded waits for who reads a pipe."""
+    reader = "subprocess.run([sys.executable, '-c', 'import sys; sys.stdin.read()'])"
+    serve = f"runpy.run_path({str(ROOT / 'operators' / 'batch_worker.py')!r})['serve']"
+    script = f"import runpy, subprocess, sys\n{serve}(lambda job: {reader} and job)"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdin is not None and worker.stdout is not None
+        worker.stdin.write(b"1\n2\n")
+        worker.stdin.flush()
+        late = threading.Timer(10, worker.stdin.close)
+        late.start()
+        answers = [line for line in (worker.stdout.readline() for _ in range(4)) if line.strip()]
+        late.cancel()
+    assert [int(answer.removeprefix(MARK.encode())) for answer in answers] == [1, 2]
+
+
 def _children(task: Path) -> list[str]:
     return (task / "children").read_text().split()
 

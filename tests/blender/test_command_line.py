@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -180,6 +181,45 @@ def test_save_that_breaks_off_leaves_no_piece(
     assert "disk full" in last_line(capfd.readouterr().out)["error"]
     assert shot.with_name("out.blend").read_text() == "yesterday's"
     assert sorted(path.name for path in shot.parent.iterdir()) == ["out.blend", "shot.blend"]
+
+
+def test_place_and_piece_that_another_program_holds(
+    shot: Path,
+    speech_file: Path,
+    toy_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As on Windows, where what is open is neither replaced nor removed."""
+
+    def held(*_: Any, **__: Any) -> None:
+        raise PermissionError("[WinError 32] The process cannot access the file")
+
+    monkeypatch.setattr(os, "replace", held)
+    monkeypatch.setattr(Path, "unlink", held)
+    assert bake.main(arguments(shot, speech_file, toy_folder)) == 1
+    error = last_line(capfd.readouterr().out)["error"]
+    assert "(The process cannot access the file); is it open in another program" in error
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_ended_while_it_saves(
+    kind: signal.Signals, shot: Path, speech_file: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def save(place: str, obj: bpy.types.Object) -> None:
+        Path(place).write_bytes(b"half")
+        signal.raise_signal(kind)
+
+    earlier = signal.signal(kind, signal.SIG_IGN)
+    try:
+        monkeypatch.setitem(command_line.output.FORMATS, ".blend", ("wm.save_as_mainfile", save))
+        assert bake.main(arguments(shot, speech_file, toy_folder)) == 1
+        assert signal.getsignal(kind) == signal.SIG_IGN
+    finally:
+        signal.signal(kind, earlier)
+    assert last_line(capfd.readouterr().out)["error"] == "Cancelled; nothing was changed."
+    assert [path.name for path in shot.parent.iterdir()] == ["shot.blend"]
 
 
 def test_exporter_that_fails_in_the_midst_of_a_line(
