@@ -15,6 +15,7 @@ import numpy as np
 
 from inference import LipSyncError, LipSyncModel
 
+from ..storage import shrink
 from . import ConvertError
 from .graph import write_memory_graph, write_sentence_graph
 from .layout import BIWI_OUTPUTS, VOCASET_OUTPUTS, FaceFormer
@@ -98,9 +99,11 @@ def _put(beside: Path, folder: Path) -> None:
 
 def _write_files(model: FaceFormer, folder: Path, half: bool) -> None:
     semantic = model.wav2sem.hidden if model.wav2sem else 0
-    write_memory_graph(folder / "model.onnx", model.encoder, model.feature_map, semantic, model.fusion, half)
+    write_memory_graph(folder / "model.onnx", model.encoder, model.feature_map, semantic, model.fusion)
     if model.wav2sem:
-        write_sentence_graph(folder / "wav2sem.onnx", model.wav2sem, half)
+        write_sentence_graph(folder / "wav2sem.onnx", model.wav2sem)
+    for path in folder.glob("*.onnx") if half else ():
+        shrink(path)
     np.savez(folder / "decoder.npz", allow_pickle=False, **model.decoder)
 
 
