@@ -21,22 +21,23 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference.flame import INNER_LIPS
 from inference.speech import SHORTEST
 
 from . import checkpoints
 from .batches import rest_pose
 from .calibration import Calibration, calibrate
 from .config import SAMPLE_RATE, STYLES, Config
-from .corpus.clips import corpus_folder
+from .corpus.clips import REAL_SPEECH, corpus_folder
 from .decoder import FaceDecoder
 from .encoder import Wav2Sem
 from .features import STEP
-from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
+from .geometry import NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
 from .packing import open_corpus
 from .storage import shrink
-from .train import REAL_SPEECH, grown, load_network
-from .wav2sem import load_wav2sem, sentence_vectors
+from .train import grown
+from .wav2sem import sentence_vectors
 
 OPSET = 17
 SENTENCE_BITS = 8  # of Wav2Sem's weights: its vector changes by half a per cent, the lips by micrometres
@@ -50,7 +51,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_spee
 USUAL = Calibration()  # of packages that are not calibrated
 CLOSURE = {
     "signal": ["mouthPressLeft", "mouthPressRight"],
-    "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
+    "pairs": [list(pair) for pair in INNER_LIPS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
     # Chosen on the development clips: lips are within a fifth of their range of shut as often as their speakers'.
     "narrow": 0.6, "between": [0.0005, 0.016], "spared": ["mumbled"],
 }  # fmt: skip
@@ -226,7 +227,7 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.lips)
+    parser.add_argument("checkpoint", type=checkpoints.whole_lips)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
         "--wav2sem", type=checkpoints.branch, help="checkpoint of the branch the network was trained with"
@@ -235,7 +236,7 @@ def main() -> None:
     parser.add_argument(
         "--gain", type=float, help="of all motion around the resting face (default: as --calibrate finds it, or 1)"
     )
-    parser.add_argument("--initial", type=checkpoints.lips, help="checkpoint that training began with, to average with")
+    parser.add_argument("--initial", type=checkpoints.whole_lips, help="what training began with, to average with")
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument(
         "--calibrate", type=corpus_folder, metavar="CACHE", help="corpus that gain and closures are fitted to"
@@ -250,9 +251,7 @@ def main() -> None:
         given = getattr(options, name)
         if given is not None and not low <= given <= high:
             parser.error(f"--{name} lies between {low:g} and {high:g}")
-    with checkpoints.told(parser, options.checkpoint):
-        network, names = load_network(options.checkpoint)
-        lip_geometry(names)
+    network, names = checkpoints.load_network(options.checkpoint)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")
     if options.initial:
@@ -260,10 +259,7 @@ def main() -> None:
             average(network, beginning(network, len(names), options.initial), options.share)
         except ValueError as error:
             parser.error(str(error))
-    wav2sem = None
-    if options.wav2sem:
-        with checkpoints.told(parser, options.wav2sem):
-            wav2sem = load_wav2sem(options.wav2sem)
+    wav2sem = checkpoints.load_wav2sem(options.wav2sem) if options.wav2sem else None
     calibration = Calibration(gain=1.0 if options.gain is None else options.gain)
     if options.calibrate:
         corpus = open_corpus(parser, options.calibrate, options.real)

@@ -28,14 +28,13 @@ from inference.speech import SHORTEST
 from . import checkpoints
 from .batches import rest_pose
 from .config import NO_PHONE, SAMPLE_RATE, Config
-from .corpus.clips import corpus_folder
+from .corpus.clips import add_corpus_options
 from .encoder import Wav2Sem
 from .export import TOLERANCE, MadeWith, amplify, hear_every, parity
 from .features import STEP
 from .model import FaceFormer
 from .packing import Corpus, open_corpus
 from .storage import constants
-from .train import CACHE, REAL_SPEECH
 
 CLIPS = 600  # that the phone head is fitted to
 DECAY = 1e-4  # of the phone head's weights
@@ -169,8 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path)
     parser.add_argument("folder", type=Path, help="where last.pt and wav2sem.pt go")
-    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
-    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
+    add_corpus_options(parser)
     options = parser.parse_args()
     if (options.folder / "last.pt").exists():
         parser.error(f"{options.folder / 'last.pt'} exists and is kept; name another folder.")

@@ -139,12 +139,13 @@ def _write_json(model: FaceFormer, folder: Path, identifier: str, name: str, sou
             "longest": None,
         },
         "lip_vertices": [],
-        "files": {path.name: _sha256(path) for path in sorted(folder.glob("*.*"))},
+        "files": {path.name: sha256_of(path) for path in sorted(folder.glob("*.*"))},
         "converted_from": sources,
     }
     (folder / "model.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
