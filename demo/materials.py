@@ -7,8 +7,6 @@ from collections.abc import Callable
 
 import bpy
 
-Nodes = bpy.types.bpy_prop_collection
-
 
 def paint(head: bpy.types.Object) -> None:
     """Give every material slot of the head its nodes, by the slot's name."""

@@ -17,11 +17,12 @@ from pathlib import Path
 from .arkit import arkit_view, check_mesh
 from .console import hush, tell
 from .errors import LipSyncError, OutputError, in_words
-from .interchange import check_kind, check_place, write_json, write_live_link_csv
+from .interchange import check_kind, write_json, write_live_link_csv
 from .interrupts import heard
 from .lipsync_model import EMBEDDED_MODEL, LipSyncModel
 from .model_package import ModelPackage
 from .motion import FaceMotion, write_motion
+from .places import check_place
 from .session import PROVIDERS
 from .speech import read_speech
 

@@ -11,10 +11,12 @@ narrow gaps are made narrower, so that mouths are nearly shut as often as people
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
+from .curves import smooth_step
 
 CLOSING_SHAPE = "mouthClose"
 FASTEST = 0.5  # m/s between the lips; development clips reach .27 on GRID and .53 in the address
@@ -47,7 +49,7 @@ class Closure:
 
     def gap(self, weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
         """Vertical gap (T,) between the inner lips in metres, of weights (T, K) over `basis` (K, V, 3), +Y up."""
-        gap: np.ndarray = self.neutral + weights @ self._slope(basis)
+        gap: np.ndarray = self.neutral + weights @ gap_slope(basis, self.pairs)
         return gap
 
     def narrowed(self, gap: np.ndarray) -> np.ndarray:
@@ -57,27 +59,27 @@ class Closure:
         less: np.ndarray = gap - self.narrow * above * (1.0 - above / (wide - rest)) ** 2
         return less
 
-    def _slope(self, basis: np.ndarray) -> np.ndarray:
-        """How much every weight adds to the gap (K,)."""
-        upper, lower = np.array(self.pairs).T
-        slope: np.ndarray = (basis[:, upper, 1] - basis[:, lower, 1]).mean(axis=1, dtype=np.float64)
-        return slope
-
     def firm(self, weights: np.ndarray, names: tuple[str, ...], basis: np.ndarray, fps: float) -> np.ndarray:
         """Weights (T, K) at `fps` Hz with closures that close, and gaps `narrowed`; `basis` (K, V, 3): m, +Y up."""
-        slope = self._slope(basis)
+        slope = gap_slope(basis, self.pairs)
         closing = names.index(CLOSING_SHAPE)
         if slope[closing] > -1e-3:  # of pairs that are no lips
             return weights
         sure = weights[:, [names.index(name) for name in self.signal]].mean(axis=1)
-        part = np.clip((sure - self.begins) / (self.certain - self.begins), 0.0, 1.0)
-        part = part * part * (3.0 - 2.0 * part)
+        part = smooth_step(sure, self.begins, self.certain)
         gap = self.neutral + weights @ slope
         near = self.narrowed(gap)
         wanted = reachable(near + part * np.minimum(self.shut - near, 0.0), FASTEST / fps)
         firmed = weights.copy()
         firmed[:, closing] += (wanted - gap) / slope[closing]
         return firmed.clip(0.0, 1.0)
+
+
+def gap_slope(basis: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
+    """By how much a unit of each shape of `basis` (K, V, 3), +Y up, parts the (upper, lower) vertices `pairs`: (K,)."""
+    upper, lower = np.array(pairs).T
+    slope: np.ndarray = (basis[:, upper, 1] - basis[:, lower, 1]).mean(axis=1, dtype=np.float64)
+    return slope
 
 
 def reachable(gap: np.ndarray, step: float) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From FaceMotion to the keys that are written: scene frames, smoothing, strength, key reduction."""
+"""From FaceMotion to the keys that are written: scene frames, coming to rest, key reduction; and two filters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .key_reduction import reduce_to_beziers
-from .motion import FaceMotion, sample_weights
+from .motion import FaceMotion, rows_at
 
 SETTLE = 0.2  # seconds after the last frame in which the face comes back to rest
 
@@ -103,33 +103,20 @@ class CurveSet:
         return np.stack([keys.at(frames) for keys in self.keys], axis=1)
 
 
-def make_curves(
-    motion: FaceMotion,
-    fps: float,
-    start_frame: float = 1.0,
-    *,
-    strength: float = 1.0,
-    smoothing: float = 0.0,
-    tolerance: float = 0.0,
-) -> CurveSet:
+def make_curves(motion: FaceMotion, fps: float, start_frame: float = 1.0, *, tolerance: float = 0.0) -> CurveSet:
     """Sample `motion` on whole scene frames.
 
     fps: the scene's rate, 24000/1001 as well as 120 (Hz). start_frame: where the motion's frame 0 falls, may lie
-    between two frames. strength: factor on all weights. smoothing: standard deviation of a Gaussian, seconds.
-    tolerance: largest error that leaving out keys may cause on any frame, in weight (0 keeps every key, joined by
-    straight lines; otherwise the keys have Bézier handles).
+    between two frames. tolerance: largest error that leaving out keys may cause on any frame, in weight (0 keeps every
+    key, joined by straight lines; otherwise the keys have Bézier handles).
     Blendshape weights are clipped to 0…1. After the last frame the face settles to rest within `SETTLE` seconds.
     """
     if fps <= 0:
         raise ValueError(f"fps must be positive, not {fps}")
-    first, last = (
-        int(np.ceil(start_frame - 1e-6)),
-        int(np.floor(start_frame + (motion.duration - 1 / motion.fps) * fps + 1e-6)),
-    )
+    first = int(np.ceil(start_frame - 1e-6))
+    last = int(np.floor(start_frame + (motion.duration - 1 / motion.fps) * fps + 1e-6))
     frames = np.arange(first, max(first, last) + 1)
-    smooth = gaussian_smooth(motion.weights, smoothing * motion.fps)
-    sampled = FaceMotion(motion.fps, 0.0, motion.names, smooth, motion.basis, motion.kind)
-    values = strength * sample_weights(sampled, (frames - start_frame) / fps)
+    values = rows_at(motion.weights, (frames - start_frame) / fps * motion.fps)
     rest = max(1, round(SETTLE * fps))
     fade = 0.5 + 0.5 * np.cos(np.pi * np.arange(1, rest + 1) / rest)
     frames = np.append(frames, frames[-1] + np.arange(1, rest + 1)).astype(np.float32)
@@ -146,6 +133,12 @@ def make_curves(
         motion.names,
         tuple(Keys(frames[kept], values[kept, k], slopes) for k, (kept, slopes) in enumerate(reduced)),
     )
+
+
+def smooth_step(values: np.ndarray, begin: float = 0.0, end: float = 1.0) -> np.ndarray:
+    """0 up to `begin`, 1 from `end` on, smooth between."""
+    part: np.ndarray = np.clip((values - begin) / (end - begin), 0.0, 1.0)
+    return part * part * (3.0 - 2.0 * part)
 
 
 def gaussian_smooth(values: np.ndarray, sigma: float) -> np.ndarray:

@@ -52,7 +52,7 @@ class AudioEncoder:
         expected = {"speech"} | ({"semantic"} if has_wav2sem else set())
         if package.encoder_kind == "wav2vec2":
             expected |= {"statistics", "frame", "fraction"}
-        if set(self.graph.inputs) != expected:
+        if self.graph.inputs != expected:
             raise ModelError(f"The model “{package.name}” has a graph with unknown inputs; get a whole model.")
 
     @property
@@ -64,19 +64,17 @@ class AudioEncoder:
         self,
         speech: Speech,
         tick: Callable[[float], None],
-        longest: float | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Heard:
         """Memory of the whole clip. tick(fraction done) is called before every window and may raise to stop.
 
-        longest: seconds of speech that go through the network at once; by default the package's. Raises Cancelled, also
-        within a window, when `cancelled()` turns true.
+        Raises Cancelled, also within a window, when `cancelled()` turns true.
         """
         for graph in filter(None, (self.graph, self.wav2sem)):
             graph.cancelled = cancelled
         clip = self._clip(speech)
         rate = self.package.fps * self.package.memory_per_frame
-        windows = plan_windows(clip.loudness, rate, longest or self.package.encoder_longest)
+        windows = plan_windows(clip.loudness, rate, self.package.encoder_longest)
         sentence = clip.sentence(windows, lambda part: tick(_MEANING * part))
         begun = 0.0 if sentence is None else _MEANING
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What can go wrong, in words for the person at the screen.
 
-`str(error)` is always one plain sentence that says what to do; nothing else of the package raises through
-its public surface.
+`str(error)` is always one plain sentence that says what to do. Beside these the package raises what a caller's own
+mistake deserves (ValueError), and what the system says of a result's place (OSError).
 """
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
-from .errors import ModelError, OutputError
+from .errors import ModelError
 from .motion import FaceMotion
+from .places import written_whole
 
 # The order of Live Link Face's columns: ARKit's 52 blendshapes, then turns of head and eyes, which speech has not.
 _COLUMNS = (
@@ -25,25 +25,7 @@ _COLUMNS = (
     "HeadPitch HeadRoll LeftEyeYaw LeftEyePitch LeftEyeRoll RightEyeYaw RightEyePitch RightEyeRoll"
 )
 LIVE_LINK_COLUMNS = tuple(_COLUMNS.split(" "))
-_LONGER = 8  # characters behind the name of what is written beside its place: a process's id, or as many as tempfile's
 _BLOCK = 4096  # rows that are laid out at once
-
-
-def check_place(path: Path, suffixes: tuple[str, ...]) -> None:
-    """Say before the work, not after it, that a result has no place; raises OutputError."""
-    if path.suffix.lower() not in suffixes:
-        *most, last = suffixes
-        raise OutputError(f"“{path}” does not end in {', '.join(most)} or {last}; choose such a name.")
-    if os.path.isdir(path) or not os.path.isdir(path.parent) or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(f"“{path}” cannot be written; choose a folder that exists and may be written to.")
-    try:
-        os.lstat(path.with_name(f".{path.name}.{'0' * _LONGER}"))
-    except FileNotFoundError:
-        pass  # it may be made
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"“{path.name}” is no name that the disk takes, or too long a one; choose another."
-        ) from error
 
 
 def check_kind(kind: str) -> None:
@@ -68,42 +50,28 @@ def write_live_link_csv(motion: FaceMotion, path: str | Path) -> None:
         if sources:
             found[column] = sources
     times = motion.times
-    beside = _beside(Path(path))
-    try:
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["Timecode", "BlendshapeCount", *LIVE_LINK_COLUMNS])
-            for first in range(0, len(times), _BLOCK):
-                weights = motion.weights[first : first + _BLOCK]
-                values = np.zeros((len(weights), len(LIVE_LINK_COLUMNS)))
-                for column, sources in found.items():
-                    values[:, column] = weights[:, sources].mean(axis=1)
-                for time, row in zip(times[first:], values, strict=False):
-                    writer.writerow(
-                        [_timecode(time, motion.fps), len(LIVE_LINK_COLUMNS), *(f"{value:.6f}" for value in row)]
-                    )
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_whole(Path(path)) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Timecode", "BlendshapeCount", *LIVE_LINK_COLUMNS])
+        for first in range(0, len(times), _BLOCK):
+            weights = motion.weights[first : first + _BLOCK]
+            values = np.zeros((len(weights), len(LIVE_LINK_COLUMNS)))
+            for column, sources in found.items():
+                values[:, column] = weights[:, sources].mean(axis=1)
+            for time, row in zip(times[first:], values, strict=False):
+                writer.writerow(
+                    [_timecode(time, motion.fps), len(LIVE_LINK_COLUMNS), *(f"{value:.6f}" for value in row)]
+                )
 
 
 def write_json(motion: FaceMotion, path: str | Path) -> None:
     """Write {"fps", "start" (s), "names" (K), "weights" (T lists of K)}; raises OSError, whole or not at all."""
-    beside = _beside(Path(path))
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            head = json.dumps({"fps": motion.fps, "start": motion.start, "names": motion.names})
-            file.write(f'{head[:-1]}, "weights": [')
-            for number, row in enumerate(motion.weights):  # hours at once would be gigabytes of Python's floats
-                file.write(", " * (number > 0) + json.dumps([round(float(value), 6) for value in row]))
-            file.write("]}")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+    with written_whole(Path(path)) as beside, beside.open("w", encoding="utf-8") as file:
+        head = json.dumps({"fps": motion.fps, "start": motion.start, "names": motion.names})
+        file.write(f'{head[:-1]}, "weights": [')
+        for number, row in enumerate(motion.weights):  # hours at once would be gigabytes of Python's floats
+            file.write(", " * (number > 0) + json.dumps([round(float(value), 6) for value in row]))
+        file.write("]}")
 
 
 def _timecode(time: float, fps: float) -> str:

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .curves import gaussian_smooth
+from .curves import gaussian_smooth, smooth_step
 from .flame import VERTEX_COUNT, arkit_basis
 from .motion import FaceMotion
 from .prosody import Prosody, accents_of, pauses, thinned
@@ -116,7 +116,7 @@ def nod_of(prosody: Prosody, life: Life) -> np.ndarray:
     turns = drift * _DRIFT
     turns[:, 0] += _NOD * beats
     ramp = np.minimum(np.arange(count), np.arange(count)[::-1]) / (0.5 * fps)
-    turns *= _smooth_step(ramp.clip(0, 1))[:, None]
+    turns *= smooth_step(ramp)[:, None]
     return (np.reshape(life.nod, (-1, 1)) * turns).astype(np.float32)
 
 
@@ -171,7 +171,7 @@ def _blinks(prosody: Prosody, life: Life) -> tuple[np.ndarray, np.ndarray]:
 def _blink(seconds: np.ndarray) -> np.ndarray:
     """How far the lid is shut, 0…1: it accelerates and brakes going down, and comes up ever more slowly."""
     up = ((seconds - CLOSING - SHUT) / OPENING).clip(0, 1)
-    return np.where(seconds < CLOSING, _smooth_step((seconds / CLOSING).clip(0, 1)), 1 - 3 * up + 2 * up * np.sqrt(up))
+    return np.where(seconds < CLOSING, smooth_step(seconds, 0.0, CLOSING), 1 - 3 * up + 2 * up * np.sqrt(up))
 
 
 def _to_a_pause(due: float, breaks: np.ndarray, reach: float, random: float) -> float:
@@ -205,12 +205,4 @@ def _overlaid(
 
 def _hump(seconds: np.ndarray, rise: float, fall: float) -> np.ndarray:
     """Up in `rise` seconds and down in `fall`, smooth throughout."""
-    return np.where(
-        seconds < rise,
-        _smooth_step((seconds / rise).clip(0, 1)),
-        _smooth_step((1 - (seconds - rise) / fall).clip(0, 1)),
-    )
-
-
-def _smooth_step(part: np.ndarray) -> np.ndarray:
-    return part * part * (3 - 2 * part)
+    return np.where(seconds < rise, smooth_step(seconds, 0.0, rise), smooth_step(1 - (seconds - rise) / fall))

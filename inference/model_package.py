@@ -151,94 +151,112 @@ def _check_file(path: Path, digest: str) -> None:
         )
 
 
-def _parse(folder: Path, data: Any) -> ModelPackage:
-    """The dataclass from parsed JSON; raises ModelError on the first field that is off."""
+class _Fields:
+    """Fields of the model.json in `folder`: each as it should be, or a ModelError that names it."""
 
-    def fail(what: str) -> ModelError:
-        return ModelError(f"The model.json in “{folder}” {what}.")
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
-    if not isinstance(data, dict):
-        raise fail("is not a JSON object")
-    if data.get("schema") != SCHEMA:
-        raise fail(
-            f"has schema {data.get('schema')!r}, this version reads schema {SCHEMA}; get a model made for this version"
-        )
+    def fail(self, what: str) -> ModelError:
+        """The error that says `what` is wrong with the file."""
+        return ModelError(f"The model.json in “{self._folder}” {what}.")
 
-    def field(table: Any, key: str, kind: type | tuple[type, ...], good: Callable[[Any], bool] = lambda _: True) -> Any:
+    def one(
+        self, table: Any, key: str, kind: type | tuple[type, ...], good: Callable[[Any], bool] = lambda _: True
+    ) -> Any:
+        """The value of `key`, of that kind and good."""
         value = table.get(key) if isinstance(table, dict) else None
         odd = isinstance(value, bool) or (isinstance(value, str) and not _writable_text(value))
         if not isinstance(value, kind) or odd or not good(value):
-            raise fail(f"has no usable “{key}”")
+            raise self.fail(f"has no usable “{key}”")
         return value
 
-    def texts(table: Any, key: str, least: int = 0) -> tuple[str, ...]:
-        value = field(table, key, list, lambda v: least <= len(v) <= 1024 and all(map(_writable_text, v)))
+    def texts(self, table: Any, key: str, least: int = 0) -> tuple[str, ...]:
+        """Different texts, `least` or more."""
+        value = self.one(table, key, list, lambda v: least <= len(v) <= 1024 and all(map(_writable_text, v)))
         if len(set(value)) != len(value):
-            raise fail(f"names something twice in “{key}”")
+            raise self.fail(f"names something twice in “{key}”")
         return tuple(value)
 
-    def layers(table: Any, key: str) -> tuple[int, ...]:
-        return tuple(
-            field(table, key, list, lambda v: 1 <= len(v) <= 16 and all(type(n) is int and 1 <= n <= 64 for n in v))
-        )
+    def layers(self, table: Any, key: str) -> tuple[int, ...]:
+        """A small number for each of a few convolutions."""
 
-    def longest(table: dict[str, Any]) -> float:
-        seconds = table.get("longest", LONGEST)  # null: as long as the clip
+        def small(value: Any) -> bool:
+            return type(value) is int and 1 <= value <= 64
+
+        return tuple(self.one(table, key, list, lambda v: 1 <= len(v) <= 16 and all(map(small, v))))
+
+    def longest(self, table: dict[str, Any]) -> float:
+        """Seconds that a network runs on at most; null: as long as the clip."""
+        seconds = table.get("longest", LONGEST)
         if seconds is None:
             return inf
-        return float(field({"longest": seconds}, "longest", (int, float), lambda v: 4 <= v < 1e9))
+        return float(self.one({"longest": seconds}, "longest", (int, float), lambda v: 4 <= v < 1e9))
 
-    def whole(rate: float) -> bool:
-        """Whether samples between answers are a whole number: else a graph drifts from the speech it is given."""
-        samples = SAMPLE_RATE / rate
-        return abs(samples - round(samples)) < 1e-9 * samples
 
-    output = field(data, "output", dict)
-    kind = field(output, "kind", str, lambda v: v in OUTPUT_KINDS)
-    decoder = field(data, "decoder", dict)
-    per_frame = field(decoder, "memory_per_frame", int, lambda v: v in (1, 2))
-    topology = field(data, "topology", str, lambda v: topology_vertices(v) > 0)
+def _is_whole(rate: float) -> bool:
+    """Whether samples between answers are a whole number: else a graph drifts from the speech it is given."""
+    samples = SAMPLE_RATE / rate
+    return abs(samples - round(samples)) < 1e-9 * samples
+
+
+def _parse(folder: Path, data: Any) -> ModelPackage:
+    """The dataclass from parsed JSON; raises ModelError on the first field that is off."""
+    fields = _Fields(folder)
+    if not isinstance(data, dict):
+        raise fields.fail("is not a JSON object")
+    if data.get("schema") != SCHEMA:
+        raise fields.fail(
+            f"has schema {data.get('schema')!r}, this version reads schema {SCHEMA}; get a model made for this version"
+        )
+    output = fields.one(data, "output", dict)
+    kind = fields.one(output, "kind", str, lambda v: v in OUTPUT_KINDS)
+    decoder = fields.one(data, "decoder", dict)
+    per_frame = fields.one(decoder, "memory_per_frame", int, lambda v: v in (1, 2))
+    topology = fields.one(data, "topology", str, lambda v: topology_vertices(v) > 0)
     if kind == "blendshapes" and topology != "flame-5023":
-        raise fail("has no usable “topology”: blendshapes are those of a FLAME head, flame-5023")
+        raise fields.fail("has no usable “topology”: blendshapes are those of a FLAME head, flame-5023")
     encoder = data.get("encoder", {"kind": "frames"})
-    encoder_kind = field(encoder, "kind", str, lambda v: v in ENCODER_KINDS)
+    encoder_kind = fields.one(encoder, "kind", str, lambda v: v in ENCODER_KINDS)
     official = encoder_kind == "wav2vec2"
-    kernels, strides = (layers(encoder, key) if official else () for key in ("kernels", "strides"))
+    kernels, strides = (fields.layers(encoder, key) if official else () for key in ("kernels", "strides"))
     fits = len(kernels) == len(strides) and prod(strides) <= SAMPLE_RATE
     if not fits or any(kernel < stride for kernel, stride in zip(kernels, strides, strict=True)):
-        raise fail("has no usable “strides”")
-    styles = texts(data, "styles", least=1)
-    files = field(data, "files", dict, lambda v: set(_REQUIRED) <= set(v) <= set(_FILES))
+        raise fields.fail("has no usable “strides”")
+    styles = fields.texts(data, "styles", least=1)
+    files = fields.one(data, "files", dict, lambda v: set(_REQUIRED) <= set(v) <= set(_FILES))
     if not all(isinstance(digest, str) and len(digest) == 64 for digest in files.values()):
-        raise fail("has no usable SHA-256 for its files")
+        raise fields.fail("has no usable SHA-256 for its files")
     vertices = topology_vertices(topology)
     lips = data.get("lip_vertices", [])
     if not isinstance(lips, list) or not all(isinstance(i, int) and 0 <= i < vertices for i in lips):
-        raise fail("has no usable “lip_vertices”")
-    names = texts(output, "names", least=1) if kind == "blendshapes" else ()
+        raise fields.fail("has no usable “lip_vertices”")
+    names = fields.texts(output, "names", least=1) if kind == "blendshapes" else ()
     closure = _closure(data["closure"], names, styles, vertices) if data.get("closure") is not None else None
     if closure is None and data.get("closure") is not None:
-        raise fail("has no usable “closure”")
+        raise fields.fail("has no usable “closure”")
     steadiness = _steadiness(data["steadiness"]) if closure and data.get("steadiness") is not None else None
     if steadiness is None and data.get("steadiness") is not None:
-        raise fail("has no usable “steadiness”")
+        raise fields.fail("has no usable “steadiness”")
     return ModelPackage(
         folder=folder,
-        id=field(data, "id", str),
-        name=field(data, "name", str),
-        version=field(data, "version", str),
-        licence=field(data, "licence", str),
-        attribution=texts(data, "attribution"),
-        sample_rate=field(data, "sample_rate", int, lambda v: v == SAMPLE_RATE),
-        fps=float(field(data, "fps", (int, float), lambda v: 1 <= v <= 240 and (official or whole(v * per_frame)))),
-        normalise=field(data, "normalise", str, lambda v: v in ("none", "unit-variance")),
+        id=fields.one(data, "id", str),
+        name=fields.one(data, "name", str),
+        version=fields.one(data, "version", str),
+        licence=fields.one(data, "licence", str),
+        attribution=fields.texts(data, "attribution"),
+        sample_rate=fields.one(data, "sample_rate", int, lambda v: v == SAMPLE_RATE),
+        fps=float(
+            fields.one(data, "fps", (int, float), lambda v: 1 <= v <= 240 and (official or _is_whole(v * per_frame)))
+        ),
+        normalise=fields.one(data, "normalise", str, lambda v: v in ("none", "unit-variance")),
         topology=topology,
         output_kind=kind,
         output_names=names,
         styles=styles,
-        default_style=field(data, "default_style", str, lambda v: v in styles),
-        period=field(decoder, "period", int, lambda v: 1 <= v <= 1000),
-        heads=field(decoder, "heads", int, lambda v: v in (1, 2, 4, 8, 16)),
+        default_style=fields.one(data, "default_style", str, lambda v: v in styles),
+        period=fields.one(decoder, "period", int, lambda v: 1 <= v <= 1000),
+        heads=fields.one(decoder, "heads", int, lambda v: v in (1, 2, 4, 8, 16)),
         memory_per_frame=per_frame,
         lip_vertices=tuple(lips),
         closure=closure,
@@ -247,8 +265,8 @@ def _parse(folder: Path, data: Any) -> ModelPackage:
         encoder_kind=encoder_kind,
         kernels=kernels,
         strides=strides,
-        encoder_longest=longest(encoder),
-        decoder_longest=longest(decoder),
+        encoder_longest=fields.longest(encoder),
+        decoder_longest=fields.longest(decoder),
     )
 
 

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from .places import written_whole
 
 _BLOCK = 1 << 24  # bytes of vertices that are formed at once: 278 frames of FLAME's; packages may have other meshes
 
@@ -64,13 +64,19 @@ class FaceMotion:
 
 def sample_weights(motion: FaceMotion, times: np.ndarray) -> np.ndarray:
     """Weights at `times` (seconds on the timeline), float32 (len(times), K); ends are held."""
-    position = np.clip((times - motion.start) * motion.fps, 0, len(motion.weights) - 1)
-    # A hair's breadth below a frame is that frame: 1/24 s has no exact float.
+    return rows_at(motion.weights, (times - motion.start) * motion.fps)
+
+
+def rows_at(values: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """`values` (T, K) at fractional rows `position` (n,), linearly between, (n, K); ends are held."""
+    position = np.clip(position, 0, len(values) - 1)
+    # A hair's breadth off a row is that row: 1/24 s has no exact float.
     position = np.where(np.abs(position - np.rint(position)) < 1e-6, np.rint(position), position)
     left = np.floor(position).astype(int)
-    right = np.minimum(left + 1, len(motion.weights) - 1)
+    right = np.minimum(left + 1, len(values) - 1)
     part = (position - left)[:, None].astype(np.float32)
-    return (1 - part) * motion.weights[left] + part * motion.weights[right]
+    between: np.ndarray = (1 - part) * values[left] + part * values[right]
+    return between
 
 
 def write_motion(
@@ -84,25 +90,17 @@ def write_motion(
     Vertices are formed and written block by block: an hour needs no more memory than a second. The file appears
     whole or not at all. Raises OSError when the place cannot be written.
     """
-    path = Path(path)
-    handle, beside = tempfile.mkstemp(dir=path.parent or Path("."), prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as raw, zipfile.ZipFile(raw, "w", allowZip64=True) as archive:
-            for key, value in (
-                ("fps", np.float64(motion.fps)),
-                ("times", motion.times),
-                ("names", np.array(motion.names)),
-                ("weights", motion.weights.astype(np.float32, copy=False)),
-            ):
-                with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
-            if vertices:
-                _write_offsets(archive, motion, progress)
-        os.chmod(beside, 0o666 & ~_umask())
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with written_whole(Path(path)) as beside, zipfile.ZipFile(beside, "w") as archive:
+        for key, value in (
+            ("fps", np.float64(motion.fps)),
+            ("times", motion.times),
+            ("names", np.array(motion.names)),
+            ("weights", motion.weights.astype(np.float32, copy=False)),
+        ):
+            with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
+        if vertices:
+            _write_offsets(archive, motion, progress)
 
 
 def _write_offsets(archive: zipfile.ZipFile, motion: FaceMotion, progress: Callable[[float], None] | None) -> None:
@@ -115,10 +113,3 @@ def _write_offsets(archive: zipfile.ZipFile, motion: FaceMotion, progress: Calla
             member.write(motion.offsets(first, first + step).astype("<f4", copy=False).tobytes())
             if progress:
                 progress(min(1.0, (first + step) / count))
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

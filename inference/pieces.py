@@ -18,7 +18,7 @@ import numpy as np
 from .compact import DamagedData
 from .curves import SETTLE
 from .errors import AudioError
-from .motion import FaceMotion
+from .motion import FaceMotion, rows_at
 from .speech import LONGEST
 
 _FINER = 2  # least rate of the timeline over that of the network: pieces seldom begin on each other's frames
@@ -101,7 +101,7 @@ def place_values(
     for piece in pieces:
         inside = slice(*np.searchsorted(frames, (piece.frames[0] - 1e-6, piece.frames[-1] + 1e-6)))
         position = (piece.second_at(frames[inside]) - piece.second) * rate
-        said = _rows(values[piece.first : piece.first + piece.count], position)
+        said = rows_at(values[piece.first : piece.first + piece.count], position)
         said = said * _ease(frames[inside], piece, pieces, fps)[:, None]
         taken = covered[inside][:, None]
         weaker = np.abs(placed[inside]) <= np.abs(said)
@@ -289,15 +289,6 @@ def _untouched(piece: Piece, raw: FaceMotion, fps: float) -> bool:
     last = piece.second + (piece.count - 1) / raw.fps
     shown = piece.seconds[0] < piece.second + 0.5 / raw.fps and piece.seconds[-1] > last - 0.5 / raw.fps
     return whole and shown and piece.straight and abs(speed - 1) < 1e-6
-
-
-def _rows(values: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """`values` (T, K) at fractional rows `position` (n,), linearly between; ends are held."""
-    position = position.clip(0, len(values) - 1)
-    left = np.floor(position + 1e-6).astype(int)
-    right = np.minimum(left + 1, len(values) - 1)
-    part = (position - left).clip(0, 1)[:, None].astype(np.float32)
-    return (1 - part) * values[left] + part * values[right]
 
 
 def _outside(values: np.ndarray, bounds: Sequence[float]) -> np.ndarray:

@@ -12,7 +12,7 @@ from .curves import gaussian_smooth
 from .motion import FaceMotion
 from .speech import SAMPLE_RATE, Speech
 
-_FLOOR = -100.0  # dB: digital silence
+FLOOR = -100.0  # dB: digital silence
 _PAUSE = 0.15  # seconds: the closure of a stop consonant is shorter
 _BLOCK = 4096  # frames whose samples are squared at once
 _LOUDER = 8.0  # dB above its surroundings that make a syllable stand out wholly
@@ -49,7 +49,7 @@ def loudness_of(speech: Speech, fps: float, count: int) -> np.ndarray:
             squares = np.square(speech.samples[bounds[0] : bounds[-1]], dtype=np.float64)
             sums = np.add.reduceat(squares, bounds[:-1][filled] - bounds[0])
             power[first : first + _BLOCK][filled] = sums / np.diff(bounds)[filled]
-    return (10 * np.log10(power + 10 ** (_FLOOR / 10))).astype(np.float32)
+    return (10 * np.log10(power + 10 ** (FLOOR / 10))).astype(np.float32)
 
 
 def prosody_of(motion: FaceMotion, loudness: np.ndarray) -> Prosody:

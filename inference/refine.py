@@ -14,9 +14,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from .closure import CLOSING_SHAPE
-from .curves import gaussian_smooth
-from .flame import arkit_basis
+from .closure import CLOSING_SHAPE, gap_slope
+from .curves import gaussian_smooth, smooth_step
+from .flame import INNER_LIPS, LIP_GAP, arkit_basis
 from .motion import FaceMotion, sample_weights
 
 Amount = float | np.ndarray  # for the whole motion, or one per frame: (T,)
@@ -27,9 +27,7 @@ ROUNDING = ("mouthPucker", "mouthFunnel")
 UPPER_LIP = ("mouthUpperUpLeft", "mouthUpperUpRight", "mouthRollUpper", "mouthShrugUpper")
 LOWER_LIP = ("mouthLowerDownLeft", "mouthLowerDownRight", "mouthRollLower", "mouthShrugLower")
 
-# FLAME vertices next to MediaPipe's inner-lip pairs 13/14, 82/87, 312/317, and how far they stand apart at rest.
-_INNER_LIPS = ((3531, 3504), (2786, 2938), (1669, 1849))
-_REST_GAP, _SHUT_GAP = 1.84e-3, -0.1e-3  # metres; lips are soft
+_SHUT_GAP = -0.1e-3  # metres between the inner lips; they are soft
 # Share of the opening that the closing shapes take back: none at rest, 1 in a closure.
 _CLOSURE = (0.75, 0.95)  # where the lips begin to count as shut, and where they are
 _NEARLY = (0.4, 0.9)  # the same for closures that the slider may complete
@@ -121,26 +119,20 @@ def _hold_closures(motion: FaceMotion, weights: np.ndarray, amounts: dict[str, n
         return weights
     closing = motion.names.index(CLOSING_SHAPE)
     moves = motion.weights * slope
-    opening = _REST_GAP + moves.clip(min=0.0).sum(axis=1)
+    opening = LIP_GAP + moves.clip(min=0.0).sum(axis=1)
     spoken = opening + moves.clip(max=0.0).sum(axis=1)
     share = 1.0 - spoken / opening
     tight, loose = (np.clip(sign * (amounts["lip_closure"][:, 0] - 1.0), 0.0, 1.0) for sign in (1, -1))
-    closed, nearly = _rise(share, *_CLOSURE), _rise(share, *_NEARLY)
+    closed, nearly = smooth_step(share, *_CLOSURE), smooth_step(share, *_NEARLY)
     part = closed + tight * (nearly - closed)
-    wanted = spoken + loose * (_REST_GAP - spoken).clip(min=0.0) - tight * (spoken - _SHUT_GAP).clip(min=0.0)
+    wanted = spoken + loose * (LIP_GAP - spoken).clip(min=0.0) - tight * (spoken - _SHUT_GAP).clip(min=0.0)
     part = part * (amounts["strength"][:, 0] / _FULL_HOLD).clip(0.0, 1.0)
-    gap = _REST_GAP + weights @ slope
+    gap = LIP_GAP + weights @ slope
     wanted = gap + part * (wanted - gap)
     wanted = np.maximum(wanted, np.minimum(spoken, _SHUT_GAP))  # lips do not pass through each other
     held = weights.copy()
     held[:, closing] = (held[:, closing] + (wanted - gap) / slope[closing]).clip(0.0, 1.0)
     return held
-
-
-def _rise(values: np.ndarray, begin: float, end: float) -> np.ndarray:
-    """0 up to `begin`, 1 from `end` on, smooth between."""
-    part = np.clip((values - begin) / (end - begin), 0.0, 1.0)
-    return part * part * (3.0 - 2.0 * part)
 
 
 def _smoothed(weights: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -198,6 +190,5 @@ def _clipped(names: tuple[str, ...], weights: np.ndarray) -> np.ndarray:
 def _gap_slope(names: tuple[str, ...]) -> np.ndarray:
     """Metres by which a unit of each shape parts the inner lips, (K,); 0 for shapes that ARKit does not know."""
     known, deltas = arkit_basis()
-    upper, lower = np.array(_INNER_LIPS).T
-    per_shape = (deltas[:, upper, 1] - deltas[:, lower, 1]).mean(axis=1, dtype=np.float64)
+    per_shape = gap_slope(deltas, INNER_LIPS)
     return np.array([per_shape[known.index(name)] if name in known else 0.0 for name in names])

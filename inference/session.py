@@ -87,9 +87,9 @@ class Session:
         self.note = self.note or runtime_clash()
 
     @property
-    def inputs(self) -> dict[str, list[Any]]:
-        """Shapes of the graph's inputs by name."""
-        return {node.name: node.shape for node in self._session.get_inputs()}
+    def inputs(self) -> set[str]:
+        """Names of the graph's inputs."""
+        return {node.name for node in self._session.get_inputs()}
 
     def run(self, output: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
         """One output of the graph; a device that fails is left for the CPU, once and for all.

@@ -32,6 +32,7 @@ from . import (
     vertex_cache,
 )
 from .animated import Animated
+from .causes import listed
 from .destinations import Written
 from .frames import frame_rate
 from .lipsync_task import Result, Task, find_scene
@@ -39,6 +40,7 @@ from .playing import played_names
 from .shaping import Sliders
 from .strip_times import span_of
 
+_NAMED = 5  # shape keys in a note
 _EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
 
 
@@ -269,13 +271,13 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
     if written.bare:
         notes.append("The modifiers of the animation strip that it replaced are lost; no script can make them anew.")
     if written.own:
-        notes.append(f"Left to your own keys: {_listed(written.own)}.")
+        notes.append(f"Left to your own keys: {listed(written.own, most=_NAMED)}.")
     if written.covered:
-        notes.append(f"Your own action plays on top and also animates {_listed(written.covered)}.")
+        notes.append(f"Your own action plays on top and also animates {listed(written.covered, most=_NAMED)}.")
     if task.plan is not None and task.sliders.life.shapes:
         notes.append("Blinks and brows are not in a vertex cache; bake ARKit keys for them.")
     if task.target.driven:
-        notes.append(f"Left to their drivers: {_listed(tuple(sorted(task.target.driven)))}.")
+        notes.append(f"Left to their drivers: {listed(sorted(task.target.driven), most=_NAMED)}.")
     if task.target.fit is not None and task.target.fit.warning:
         notes.append(task.target.fit.warning)
     return (*notes, *filter(None, remarks))
@@ -284,8 +286,3 @@ def _notes(task: Task, written: Written, remarks: tuple[str | None, ...]) -> tup
 def _is_keyed(sliders: Sliders) -> bool:
     settings = (*sliders.amounts.values(), *sliders.life.amounts.values())
     return any(isinstance(setting, Animated) for setting in settings)
-
-
-def _listed(names: tuple[str, ...], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

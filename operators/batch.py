@@ -26,6 +26,7 @@ from typing import Any
 
 from ..inference.console import tell
 from ..inference.interrupts import heard
+from ..inference.places import written_whole
 from .batch_jobs import BatchJob, writers
 from .batch_journal import Journal
 from .batch_worker import MARK
@@ -210,17 +211,14 @@ class Batch:
 
     def _write_report(self) -> str:
         """Write the CSV; returns why that cannot be done, one sentence, or ""."""
-        beside = self._report.with_name(f".{self._report.name}.{os.getpid()}")
         try:
             # Names of files need be no text.
-            with beside.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            form: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+            with written_whole(self._report) as beside, beside.open("w", **form) as file:
                 writer = csv.DictWriter(file, REPORT, extrasaction="ignore")
                 writer.writeheader()
                 writer.writerows(self._lines[job.number] for job in self._jobs)
-            os.replace(beside, self._report)
         except OSError as error:
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
             why = f"The report “{self._report}” cannot be written ({error.strerror})"
             return f"{why}; what is there is older, --resume writes it anew."
         return ""

@@ -63,11 +63,6 @@ class Job:
         self._stop.set()
 
     @property
-    def stopping(self) -> bool:
-        """Whether somebody asked it to stop."""
-        return self._stop.is_set()
-
-    @property
     def seconds_left(self) -> float:
         """Estimate from the steady progress so far; negative while there is too little of it."""
         since, first = self._steady_since or (0.0, 1.0)

@@ -16,14 +16,13 @@ from ..inference.compact import DamagedData
 from ..inference.curves import Keys
 from ..inference.life import BLINK_SHAPES, BROW_SHAPES, SHAPES, Life, enliven, nod_of
 from ..inference.pieces import place
-from ..inference.prosody import Prosody, prosody_of
+from ..inference.prosody import FLOOR, Prosody, prosody_of
 from .animated import Setting, Timing, at_frames
 from .arkit_names import Channel
 from .stored_result import Facts, StoredResult
 
 LOUDNESS = "loudness"  # extra of a stored result, uint8 (T,): half decibels above the floor
 NOD_AXES = ("right", "forward", "up")
-_FLOOR = -100.0  # dB
 _NOD_TOLERANCE = 0.05  # radians that count as much as a whole weight when keys are left out
 
 
@@ -60,7 +59,7 @@ def every_shape(life: LifeSliders) -> LifeSliders:
 
 def stored_loudness(loudness: np.ndarray) -> np.ndarray:
     """`loudness` (T,) in dB as it is stored with a bake, uint8 (T,): a byte a row."""
-    return np.rint(2 * (loudness - _FLOOR)).clip(0, 255).astype(np.uint8)
+    return np.rint(2 * (loudness - FLOOR)).clip(0, 255).astype(np.uint8)
 
 
 def can_live(result: StoredResult) -> bool:
@@ -116,7 +115,7 @@ def _prosody(result: StoredResult, facts: Facts) -> tuple[Prosody, float]:
     both = FaceMotion(raw.fps, 0.0, ("jaw", LOUDNESS), heard, np.zeros((2, 0, 3), np.float32), "vertices")
     placed, start = place(both, facts.pieces, facts.fps) if facts.pieces else (both, facts.start_frame)
     jaw, loudness = placed.weights.T
-    return Prosody(placed.fps, loudness + _FLOOR, jaw), start
+    return Prosody(placed.fps, loudness + FLOOR, jaw), start
 
 
 def _life(life: LifeSliders, prosody: Prosody, facts: Facts, start: float) -> Life:

@@ -18,7 +18,7 @@ from typing import Any
 import bpy
 
 from ..inference import OutputError
-from ..inference.interchange import check_place as check_any_place
+from ..inference.places import check_place as check_any_place
 from .causes_shown import path_to
 from .gltf_times import end_at
 from .whole_file import is_whole

@@ -32,28 +32,38 @@ PRESETS: dict[str, tuple[str, dict[str, float]]] = {
 _MUTED = 0.5  # seconds that a new region lasts
 
 
-class _RefineOperator(Greyed):
-    """Mixin: needs a head that can be refined; `_apply` changes its settings, and the curves follow once."""
+class _HeadOperator(Greyed):
+    """Mixin: `_change` does something to the chosen head; what goes wrong is one sentence."""
 
     bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Do it."""
+        obj = target_object(context)
+        assert obj is not None  # see `reason`
+        try:
+            self._change(context, obj)
+        except LipSyncError as error:
+            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+    def _change(self, context: bpy.types.Context, obj: bpy.types.Object) -> None:
+        raise NotImplementedError
+
+
+class _RefineOperator(_HeadOperator):
+    """Mixin: needs a head that can be refined; `_apply` changes its settings, and the curves follow once."""
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
         """There must be something to refine."""
         return refine.disabled_reason(target_object(context))
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Change the settings, then the curves."""
-        obj = target_object(context)
-        assert obj is not None
-        try:
-            with face_properties.quietly():
-                self._apply(context, obj)
-            refine.refresh(obj, context.scene)
-        except LipSyncError as error:
-            self.report({"ERROR"}, str(error))  # type: ignore[attr-defined]
-            return {"CANCELLED"}
-        return {"FINISHED"}
+    def _change(self, context: bpy.types.Context, obj: bpy.types.Object) -> None:
+        with face_properties.quietly():
+            self._apply(context, obj)
+        refine.refresh(obj, context.scene)
 
     def _apply(self, context: bpy.types.Context, obj: bpy.types.Object) -> None:
         raise NotImplementedError
@@ -129,12 +139,11 @@ class LIPSYNC_OT_remove_mute(_RefineOperator, bpy.types.Operator):
         face_of(obj).mutes.remove(self.index)  # Blender does nothing where there is no such region
 
 
-class LIPSYNC_OT_refine_here(Greyed, bpy.types.Operator):
+class LIPSYNC_OT_refine_here(_HeadOperator, bpy.types.Operator):
     """Make a copy of the linked lip sync, and override the mesh if need be, so that it can be refined in this file"""
 
     bl_idname = ids.REFINE_HERE
     bl_label = "Refine Here"
-    bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
@@ -146,25 +155,16 @@ class LIPSYNC_OT_refine_here(Greyed, bpy.types.Operator):
             return f"“{obj.name}” is linked from another file; make it a library override first."
         return "" if refine.lies_elsewhere(obj) else "The lip sync is in this file; use the sliders."
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Copy, then shape as the sliders say."""
-        obj = target_object(context)
-        assert obj is not None
-        try:
-            refine.localise(obj)
-            refine.refresh(obj, context.scene)
-        except LipSyncError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+    def _change(self, context: bpy.types.Context, obj: bpy.types.Object) -> None:
+        refine.localise(obj)
+        refine.refresh(obj, context.scene)
 
 
-class LIPSYNC_OT_override_mesh(Greyed, bpy.types.Operator):
+class LIPSYNC_OT_override_mesh(_HeadOperator, bpy.types.Operator):
     """Override the mesh of this library override too, so that its shape keys can be animated in this file"""
 
     bl_idname = ids.OVERRIDE_MESH
     bl_label = "Override Mesh"
-    bl_options = {"REGISTER", "UNDO"}
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
@@ -174,16 +174,8 @@ class LIPSYNC_OT_override_mesh(Greyed, bpy.types.Operator):
             return ""
         return "There is no mesh to override; it is for library overrides whose mesh is still linked."
 
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Override it."""
-        obj = target_object(context)
-        assert obj is not None
-        try:
-            refine.override_mesh(obj)
-        except LipSyncError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
+    def _change(self, context: bpy.types.Context, obj: bpy.types.Object) -> None:
+        refine.override_mesh(obj)
 
 
 CLASSES = (

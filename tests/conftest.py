@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,6 +30,12 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from toy_package import make_toy_package
 
     return make_toy_package(tmp_path_factory.mktemp("models") / "toy")
+
+
+@pytest.fixture
+def folder(toy_folder: Path, tmp_path: Path) -> Path:
+    """A toy package that may be spoilt."""
+    return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
 
 
 @pytest.fixture(scope="session")

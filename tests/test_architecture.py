@@ -32,15 +32,15 @@ def imports(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def modules(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert found, folder
+    return found
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_folders_import_only_what_they_may(folder: str) -> None:
     outside, siblings = FOLDERS[folder]
-    files = modules(folder)
-    assert files
-    for path in files:
+    for path in modules(folder):
         depth = len(path.relative_to(ROOT / folder).parts)
         for module, dots in imports(path):
             top = module.partition(".")[0]
@@ -72,7 +72,7 @@ def test_root_imports_nothing_when_it_is_loaded() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    for folder in (*FOLDERS, "training", "benchmarks"):
+    for folder in (*FOLDERS, "training", "benchmarks", "demo", "release"):
         for path in modules(folder):
             text = path.read_text(encoding="utf-8")
             assert text.startswith("# SPDX-License-Identifier: GPL-3.0-or-later\n"), path

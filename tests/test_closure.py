@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,11 +108,6 @@ def test_styles_whose_lips_are_narrow_already_are_spared() -> None:
     assert spared.in_style({"mumbled": 1.0}).narrow == 0.0
     assert spared.in_style({"mumbled": 0.25, "neutral": 0.75}).narrow == pytest.approx(0.75 * spared.narrow)
     assert NARROWING.in_style({"mumbled": 1.0}) == NARROWING
-
-
-@pytest.fixture
-def folder(toy_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
 
 
 TABLE = {"signal": ["mouthPucker"], "begins": 0.1, "certain": 0.3, "pairs": PAIRS, "neutral": 0.002, "shut": 0.0}

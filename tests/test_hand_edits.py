@@ -41,8 +41,9 @@ def generated(strength: float, tolerance: float, seed: int = 0, start: float = 1
     rng = np.random.default_rng(seed)
     weights = np.abs(np.convolve(rng.normal(size=120), np.hanning(12), mode="valid"))[:100, None].astype(np.float32)
     weights[40:55] = 0
-    motion = FaceMotion(50.0, 0.0, ("jawOpen",), weights / weights.max(), np.zeros((1, 4, 3), np.float32))
-    return make_curves(motion, 24, start, strength=strength, tolerance=tolerance).keys[0]
+    weights *= strength / weights.max()
+    motion = FaceMotion(50.0, 0.0, ("jawOpen",), weights, np.zeros((1, 4, 3), np.float32))
+    return make_curves(motion, 24, start, tolerance=tolerance).keys[0]
 
 
 def fresh(keys: Keys) -> tuple[np.ndarray, Written]:

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from inference.errors import ModelError, OutputError, RuntimeMissing
-from inference.interchange import LIVE_LINK_COLUMNS, check_place, write_json, write_live_link_csv
+from inference.interchange import LIVE_LINK_COLUMNS, write_json, write_live_link_csv
 from inference.motion import FaceMotion, write_motion
+from inference.places import check_place
 from inference.session import available_providers, runtime_clash
 
 

@@ -26,12 +26,6 @@ from inference import Cancelled, LipSyncModel, ModelError, ModelPackage, Speech,
 from inference.compact import pack
 
 
-@pytest.fixture
-def folder(toy_folder: Path, tmp_path: Path) -> Path:
-    """A toy package that may be spoilt."""
-    return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
-
-
 def test_reads_the_toy(toy_folder: Path) -> None:
     package = ModelPackage.read(toy_folder)
     assert package.output_names == NAMES and package.styles == STYLES and package.fps == 50.0

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +63,6 @@ CLOSURE = {
     "shut": 0,
 }
 TABLE = {"still": 0.002, "moving": 0.004, "around": 0.08, "smoothing": 0.04}
-
-
-@pytest.fixture
-def folder(toy_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(toy_folder, tmp_path / "toy"))
 
 
 def test_a_package_may_ask_for_it(folder: Path, babble: np.ndarray) -> None:

@@ -3,8 +3,8 @@
 
 Every stage is a command of its own. Run the same line again after an interruption: the corpus and the trainings of the
 network go on where they stopped, the short stages begin again. The network learns to hear phones and to move lips
-first; Wav2Sem starts from its lower layers, and the sentence vector joins in the last stage, in which the network grows
-deeper too.
+first; Wav2Sem starts from its lower layers, and the sentence vector joins in the last stage, for which the network may
+grow deeper.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from .config import DENSE_STEP, PROFILES
+from .corpus.clips import CACHE, REAL_SPEECH
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def stages(profile: str, runs: Path, cache: Path, speech: Path) -> list[list[str
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "-m", "training.train"]
     train = [*launch, "--profile", profile, "--threads", "1", "--closure-weight", "1.5"]
     where = ["--cache", str(cache), "--real", str(speech / "real")]
-    train += [*where, "--patience", "10"]
+    train += [*where, "--patience", "10", "--every", str(min(3.0, plan.lips / 4))]
     sentences = ["--wav2sem", str(runs / "wav2sem" / "wav2sem.pt")] if plan.wav2sem else []
     last = "sentences" if plan.wav2sem else "lips"
     steps = [
@@ -73,8 +74,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default="small")
     parser.add_argument("--runs", type=Path, help="where checkpoints, logs and the package go")
-    parser.add_argument("--cache", type=Path, default=Path("training/cache"), help="where the corpus is")
-    parser.add_argument("--speech", type=Path, default=Path("../shared/speech"), help="recordings and texts")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where the corpus is")
+    parser.add_argument("--speech", type=Path, default=REAL_SPEECH.parent, help="recordings and texts")
     options = parser.parse_args()
     runs = options.runs or Path("training/runs") / options.profile
     for stage in stages(options.profile, runs, options.cache, options.speech):

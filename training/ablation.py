@@ -28,9 +28,9 @@ import torch
 from tqdm import tqdm
 
 from . import checkpoints
-from .checkpoints import config_of
+from .checkpoints import config_of, load_network, load_wav2sem
 from .config import SAMPLE_RATE, STYLES
-from .corpus.clips import corpus_folder
+from .corpus.clips import add_corpus_options
 from .evaluation.clips import EvalClip, EvalSet
 from .figures import as_json
 from .frozen import Heard, train_after
@@ -39,8 +39,8 @@ from .losses import PRESSED
 from .metrics import seed_bootstrap
 from .model import FaceFormer
 from .packing import Corpus, open_corpus
-from .train import CACHE, REAL_SPEECH, build, load_network, predict, train
-from .wav2sem import embed_texts, load_wav2sem, plain_text, sentence_vectors, sentence_whitening, usable_clips
+from .train import build, predict, train
+from .wav2sem import embed_texts, plain_text, sentence_vectors, sentence_whitening, usable_clips
 
 TRAINED = ("none", "constant", "own", "text")
 JUDGED = {
@@ -243,7 +243,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--initial", type=checkpoints.lips, required=True, help="checkpoint that all variants start from"
+        "--initial", type=checkpoints.whole_lips, required=True, help="checkpoint that all variants start from"
     )
     parser.add_argument("--wav2sem", type=checkpoints.branch, required=True)
     parser.add_argument("--folder", type=Path, default=Path("training/runs/ablation"))
@@ -256,8 +256,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--clips", type=int, default=100, help="held-out clips at most")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
-    parser.add_argument("--real", type=Path, default=REAL_SPEECH)
+    add_corpus_options(parser)
     parser.add_argument("--eval", type=Path, default=Path("../shared/eval"))
     parser.add_argument("--flame", type=Path, default=Path("../shared/flame/flame2023open_subset.npz"))
     options = parser.parse_args()

@@ -32,8 +32,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     _, phones = engines.synthesise(VOICE, TEXT, rate=1.0, pitch=1.0, liveliness=0.5)
     with TemporaryDirectory() as folder:  # once more, at RHVoice's own sampling rate
-        command = [str(engines._ROOT / "usr/bin/RHVoice-test"), "-q", "max", "-p", VOICE.name, "-o", "speech.wav"]
-        engines._run(command, Path(folder), TEXT)
+        command = [str(engines.ROOT / "usr/bin/RHVoice-test"), "-q", "max", "-p", VOICE.name, "-o", "speech.wav"]
+        engines.run(command, Path(folder), TEXT)
         sound, rate = soundfile.read(Path(folder) / "speech.wav", dtype="int16")
     soundfile.write(out / "speech.flac", sound, rate, subtype="PCM_16")
     rows = ",\n  ".join(json.dumps([round(start, 3), round(end, 3), phone]) for start, end, phone in phones)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +14,9 @@ from typing import Any
 import torch
 
 from .config import Config
+from .encoder import Wav2Sem
+from .geometry import lip_geometry
+from .model import FaceFormer
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -36,9 +39,58 @@ def load(path: str | Path) -> dict[str, Any]:
     return state
 
 
+def load_network(path: str | Path) -> tuple[FaceFormer, tuple[str, ...]]:
+    """The averaged network of a checkpoint of training.train, in evaluation mode, and its blendshape names."""
+    state = load(path)
+    network = FaceFormer(Config(**state["config"]), len(state["names"]))
+    network.load_state_dict(state["average"])
+    return network.eval(), tuple(state["names"])
+
+
+def load_wav2sem(path: str | Path) -> Wav2Sem:
+    """The branch of a checkpoint of training.wav2sem, in evaluation mode."""
+    state = load(path)
+    network = Wav2Sem(Config(**state["config"]))
+    network.load_state_dict(state["network"])
+    return network.eval()
+
+
+def config_of(path: str | Path) -> Config:
+    """What the network of a checkpoint was made with: arrays of another shape would be lost unseen."""
+    return Config(**load(path)["config"])
+
+
+# The path of a checkpoint, for argparse: what is none is wrong usage, told in a sentence before work begins.
+
+
 def argument(text: str) -> Path:
-    """The path of a checkpoint, for argparse: what is none is wrong usage, told in a sentence before work begins."""
+    """A checkpoint of whatever kind."""
     _checked(text)
+    return Path(text)
+
+
+def lips(text: str) -> Path:
+    """One of a network that moves lips, as training.train writes it."""
+    if not {"names", "average"} <= _checked(text).keys():
+        raise ArgumentTypeError(f"“{text}” moves no lips; give the last.pt of a training.train")
+    return Path(text)
+
+
+def whole_lips(text: str) -> Path:
+    """As `lips`, of one that is all of a network as this version makes it."""
+    lips(text)
+    with _told(text):
+        lip_geometry(load_network(text)[1])
+    return Path(text)
+
+
+def branch(text: str) -> Path:
+    """One of a sentence vector, as training.wav2sem writes it, and all of it."""
+    state = _checked(text)
+    if "network" not in state or "average" in state:
+        raise ArgumentTypeError(f"“{text}” is no Wav2Sem; give the wav2sem.pt of a training.wav2sem")
+    with _told(text):
+        load_wav2sem(text)
     return Path(text)
 
 
@@ -54,31 +106,13 @@ def _checked(text: str) -> dict[str, Any]:
     return state
 
 
-def lips(text: str) -> Path:
-    """As `argument`, of a network that moves lips: what training.train writes."""
-    if not {"names", "average"} <= _checked(text).keys():
-        raise ArgumentTypeError(f"“{text}” moves no lips; give the last.pt of a training.train")
-    return Path(text)
-
-
-def branch(text: str) -> Path:
-    """As `argument`, of a sentence vector: what training.wav2sem writes."""
-    state = _checked(text)
-    if "network" not in state or "average" in state:
-        raise ArgumentTypeError(f"“{text}” is no Wav2Sem; give the wav2sem.pt of a training.wav2sem")
-    return Path(text)
-
-
 @contextmanager
-def told(parser: ArgumentParser, path: str | Path) -> Iterator[None]:
-    """Where a network is made of the checkpoint at `path`: one whose parts do not fit is wrong usage, too."""
+def _told(text: str) -> Iterator[None]:
+    """Where a network is made of the checkpoint at `text`; raises ArgumentTypeError when its parts do not fit."""
     try:
         yield
     except (AttributeError, ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        parser.error(f"“{path}” does not hold together ({reason}); was it made by another version?")
-
-
-def config_of(path: str | Path) -> Config:
-    """What the network of a checkpoint was made with: arrays of another shape would be lost unseen."""
-    return Config(**load(path)["config"])
+        raise ArgumentTypeError(
+            f"“{text}” does not hold together ({reason}); was it made by another version?"
+        ) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from inference import FaceMotion, LipSyncError, LipSyncModel, Speech, read_speech
+from inference.closure import gap_slope
+from inference.flame import INNER_LIPS
 
-from .corpus.clips import Clip, corpus_folder, read_clips, watched
-from .geometry import INNER_PAIRS, NEUTRAL_GAP
-from .train import CACHE, REAL_SPEECH
+from .corpus.clips import Clip, add_corpus_options, read_clips, watched
+from .geometry import NEUTRAL_GAP
+from .targets.phonetics import BILABIALS
 
-BILABIALS = ("P", "B", "M")
 OTHERS = ("T", "D", "N", "K", "G")
 """Consonants for control: the lips are open during them unless a closure or a pause is near."""
 APART = 0.25  # seconds between a control consonant and the next bilabial or pause
@@ -62,7 +63,7 @@ def closed_events(
     fps: float,
     phones: Iterable[Any],
     criterion: Criterion = CRITERIA["near"],
-    names: tuple[str, ...] = BILABIALS,
+    names: Collection[str] = BILABIALS,
 ) -> list[bool]:
     """For every one of `names` among `phones` (start s, end s, name): does `gap` (T,) in mm close?
 
@@ -80,9 +81,7 @@ def closed_events(
 
 def opening_slope(motion: FaceMotion) -> np.ndarray:
     """By how much each weight opens the inner lips: (K,) in mm, whatever the basis is."""
-    upper, lower = np.array(INNER_PAIRS).T
-    slope: np.ndarray = (motion.basis[:, upper, 1] - motion.basis[:, lower, 1]).mean(axis=1) * 1000
-    return slope
+    return 1000 * gap_slope(motion.basis, INNER_LIPS)
 
 
 def lip_gap(motion: FaceMotion) -> np.ndarray:
@@ -150,8 +149,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path)
-    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
-    parser.add_argument("--real", type=Path, default=REAL_SPEECH)
+    add_corpus_options(parser)
     parser.add_argument("--clips", type=int, default=60, help="at most, of each language and kind of voice")
     options = parser.parse_args()
     try:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-SAMPLE_RATE = 16_000  # Hz
+from inference.speech import SAMPLE_RATE
+
 FPS = 50  # Hz: network frames, one every 320 samples
 HOP = SAMPLE_RATE // FPS
 

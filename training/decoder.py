@@ -35,11 +35,6 @@ def causal_bias(frames: int, heads: int, period: int) -> Tensor:
     return bias.masked_fill(distance < 0, float("-inf"))
 
 
-def alignment_mask(frames: int) -> Tensor:
-    """(frames, frames) bool, true where attention is forbidden: frame i may look at memory i only."""
-    return ~torch.eye(frames, dtype=torch.bool)
-
-
 class FaceDecoder(nn.Module):
     """Memory (B, T, d) and style (B, styles) -> blendshape weights (B, T, K)."""
 
@@ -72,15 +67,6 @@ class FaceDecoder(nn.Module):
         x = layer.norm2(x + attention.out_proj(value))
         x = layer.norm3(x + layer.linear2(functional.relu(layer.linear1(x))))
         return self.vertice_map_r(x)
-
-    def decode_literally(self, inputs: Tensor, memory: Tensor) -> Tensor:
-        """`decode` as the official code writes it, for the tests."""
-        frames = inputs.shape[1]
-        times = torch.arange(frames, device=inputs.device) % self.period
-        bias = causal_bias(frames, self.heads, self.period).to(inputs.device).repeat(len(inputs), 1, 1)
-        forbidden = alignment_mask(frames).to(inputs.device)
-        x = inputs + self.positions[times]
-        return self.vertice_map_r(self.transformer_decoder(x, memory, tgt_mask=bias, memory_mask=forbidden))
 
     def feedback(self, weights: Tensor, style: Tensor) -> Tensor:
         """Inputs of the next pass from weights (B, T, K): the bare style, then the embedded previous frames."""

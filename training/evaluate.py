@@ -19,10 +19,12 @@ import numpy as np
 from tqdm import tqdm
 
 from inference import EMBEDDED_MODEL, LipSyncError, LipSyncModel
+from inference.flame import VERTEX_COUNT
 
 from .closures import recall_by_language
+from .corpus.clips import CACHE, REAL_SPEECH
 from .evaluation import baselines, plots, verdict
-from .evaluation.clips import FLAME_VERTICES, EvalSet
+from .evaluation.clips import SCORES, EvalSet
 from .evaluation.homophones import homophone_rows, read_pairs
 from .evaluation.languages import language_rows
 from .evaluation.readers import reader_clips, reader_rows
@@ -31,9 +33,7 @@ from .evaluation.robustness import other_speakers, robustness
 from .evaluation.tables import columns_of, table
 from .evaluation.vertices import HeldOut, need_corpus, vertex_rows
 from .figures import as_json
-from .train import CACHE, REAL_SPEECH
 
-SCORES = ("r_ap", "r_sp", "r_w", "lag", "r_lag", "amp", "ampw", "n_close", "rec", "prec")
 PUBLISHED = """Figures of the clips' README on a larger set (scans / videos / GRID): FaceFormer's official weights
 .81 / .58 / –, VOCA .76 / .49 / –, linear regression .49 / .48 / .62, Rhubarb 1.14 .38 / .17 / .47, audio envelope
 .21 / .07 / .26.
@@ -239,7 +239,7 @@ def main() -> None:
     except LipSyncError as error:
         parser.error(str(error))
     for judged in filter(None, (model, baseline)):
-        if (count := judged.basis.shape[1]) != FLAME_VERTICES:
+        if (count := judged.basis.shape[1]) != VERTEX_COUNT:
             parser.error(f"the clips are measured on FLAME heads; “{judged.package.name}” moves {count} vertices")
     report = Report(model, baseline, options)
     for name in tqdm(options.sections, "report"):

@@ -16,33 +16,30 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from inference import FaceMotion, LipSyncModel, Speech, read_speech
+from inference.flame import INNER_LIPS
 from inference.speech import SHORTEST
 
 from . import checkpoints
 from .batches import rest_pose
 from .calibration import Calibration, calibrate
 from .config import SAMPLE_RATE, STYLES, Config
-from .corpus.clips import corpus_folder
+from .corpus.clips import REAL_SPEECH, corpus_folder
 from .decoder import FaceDecoder
 from .encoder import Wav2Sem
 from .features import STEP
-from .geometry import INNER_PAIRS, NEUTRAL_GAP, lip_geometry
+from .geometry import NEUTRAL_GAP, lip_geometry
 from .model import FaceFormer, MemoryGraph
 from .packing import open_corpus
-from .train import REAL_SPEECH, grown, load_network
-from .wav2sem import load_wav2sem, sentence_vectors
+from .storage import shrink
+from .train import grown
+from .wav2sem import sentence_vectors
 
 OPSET = 17
-HALF = "_half"  # what the name of a constant that is stored as float16 ends in
-BYTE, SCALE, WHOLE = "_byte", "_scale", "_whole"  # the same of one in eight bits, of its scales, of it without them
-_OUTPUTS = {"MatMul": -1, "Gemm": 0, "Conv": 0}  # axis of a layer's weights; torch writes Gemm's transposed
 SENTENCE_BITS = 8  # of Wav2Sem's weights: its vector changes by half a per cent, the lips by micrometres
 TOLERANCE = 1e-4  # of a blendshape weight, with float32 storage
 STORAGE_TOLERANCE = 1e-4  # metres that storage in fewer bits may move a vertex
@@ -54,7 +51,7 @@ SAMPLE = Path(__file__).resolve().parent.parent / "vendored_models" / "demo_spee
 USUAL = Calibration()  # of packages that are not calibrated
 CLOSURE = {
     "signal": ["mouthPressLeft", "mouthPressRight"],
-    "pairs": [list(pair) for pair in INNER_PAIRS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
+    "pairs": [list(pair) for pair in INNER_LIPS], "neutral": NEUTRAL_GAP / 1000, "shut": -0.0001,
     # Chosen on the development clips: lips are within a fifth of their range of shut as often as their speakers'.
     "narrow": 0.6, "between": [0.0005, 0.016], "spared": ["mumbled"],
 }  # fmt: skip
@@ -91,51 +88,20 @@ class MadeWith:
     subtract: float = 0.0
 
 
-def _trace(
-    graph: nn.Module, inputs: tuple[Tensor, ...], names: list[str], output: str, time_axis: bool, path: Path
-) -> None:
+def _trace(graph: nn.Module, inputs: dict[str, Tensor], output: str, lengths: dict[str, str], path: Path) -> None:
+    """Write `graph` as it computes `output` from `inputs`; lengths: names of what varies along axis 1, by tensor."""
     for module in graph.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight")
         if hasattr(module, "config") and hasattr(module.config, "_attn_implementation"):
             module.config._attn_implementation = "eager"
-    axes = {"speech": {1: "samples"}} | ({output: {1: "frames"}} if time_axis else {})
+    axes = {name: {1: length} for name, length in lengths.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            graph.eval(), inputs, str(path), input_names=names, output_names=[output], dynamic_axes=axes,
-            opset_version=OPSET, dynamo=False,
+            graph.eval(), tuple(inputs.values()), str(path), input_names=list(inputs), output_names=[output],
+            dynamic_axes=axes, opset_version=OPSET, dynamo=False,
         )  # fmt: skip
-
-
-def shrink(path: Path, bits: int = 16) -> None:
-    """Store large float32 constants as float16 followed by a cast, which onnxruntime folds away when it loads.
-
-    bits: with 8, weights of layers are whole numbers of eight bits and a scale for each of their outputs instead.
-    """
-    model = onnx.load(path)
-    outputs = {node.input[1]: _OUTPUTS[node.op_type] for node in model.graph.node if node.op_type in _OUTPUTS}
-    stored, unfolded = [], []
-    for weight in model.graph.initializer:
-        array, name = numpy_helper.to_array(weight), weight.name
-        if array.dtype != np.float32 or array.size < 4096:
-            stored.append(weight)
-        elif bits == 8 and name in outputs:
-            inputs = tuple(axis for axis in range(array.ndim) if axis != outputs[name] % array.ndim)
-            scale = np.maximum(np.abs(array).max(axis=inputs, keepdims=True), 1e-12) / 127
-            stored.append(numpy_helper.from_array(np.rint(array / scale).astype(np.int8), name + BYTE))
-            stored.append(numpy_helper.from_array(scale, name + SCALE))
-            unfolded.append(helper.make_node("Cast", [name + BYTE], [name + WHOLE], to=TensorProto.FLOAT))
-            unfolded.append(helper.make_node("Mul", [name + WHOLE, name + SCALE], [name]))
-        else:
-            stored.append(numpy_helper.from_array(array.astype(np.float16), name + HALF))
-            unfolded.append(helper.make_node("Cast", [name + HALF], [name], to=TensorProto.FLOAT))
-    nodes = unfolded + list(model.graph.node)
-    del model.graph.node[:], model.graph.initializer[:]
-    model.graph.node.extend(nodes)
-    model.graph.initializer.extend(stored)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
 
 
 def amplify(decoder: FaceDecoder, rest: np.ndarray, gain: float) -> None:
@@ -186,35 +152,30 @@ def export_package(
     wav2sem: Wav2Sem | None,
     folder: Path,
     version: str,
-    half: bool = True,
+    shrunk: bool = True,
     advance: int = 0,
     calibration: Calibration = USUAL,
 ) -> None:
-    """Write model.json, the graphs and decoder.npz into `folder`. The networks are changed (weight norm is folded)."""
+    """Write model.json, the graphs and decoder.npz into `folder`. The networks are changed (weight norm is folded).
+
+    shrunk: store the graphs' weights in fewer bits.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    speech = torch.randn(1, 3 * SAMPLE_RATE) * 0.05
-    files = ["model.onnx", "decoder.npz"]
+    inputs = {"speech": torch.randn(1, 3 * SAMPLE_RATE) * 0.05}
+    bits = {"model.onnx": 16}
     if wav2sem is not None:
-        files.append("wav2sem.onnx")
-        _trace(wav2sem.eval(), (speech,), ["speech"], "semantic", False, folder / "wav2sem.onnx")
-        vector = torch.zeros(1, network.config.semantic)
-        _trace(
-            MemoryGraph(network, advance),
-            (speech, vector),
-            ["speech", "semantic"],
-            "memory",
-            True,
-            folder / "model.onnx",
-        )
+        bits["wav2sem.onnx"] = SENTENCE_BITS
+        _trace(wav2sem, inputs, "semantic", {"speech": "samples"}, folder / "wav2sem.onnx")
+        inputs["semantic"] = torch.zeros(1, network.config.semantic)
     else:
-        _trace(MemoryGraph(network, advance), (speech,), ["speech"], "memory", True, folder / "model.onnx")
         (folder / "wav2sem.onnx").unlink(missing_ok=True)
-    if half:
-        for name in files:
-            if name.endswith(".onnx"):
-                shrink(folder / name, SENTENCE_BITS if name == "wav2sem.onnx" else 16)
+    lengths = {"speech": "samples", "memory": "frames"}
+    _trace(MemoryGraph(network, advance), inputs, "memory", lengths, folder / "model.onnx")
+    for name in bits if shrunk else ():
+        shrink(folder / name, bits[name])
     arrays = {key: value.float().numpy() for key, value in network.decoder.state_dict().items()}
     np.savez(folder / "decoder.npz", **arrays)
+    files = sorted([*bits, "decoder.npz"])
     package = {
         "schema": 1, "id": "wav2sem-small", "name": "Wav2Sem FaceFormer small", "version": version,
         "licence": "CC-BY-4.0", "attribution": ATTRIBUTION, "sample_rate": SAMPLE_RATE,
@@ -222,11 +183,11 @@ def export_package(
         "output": {"kind": "blendshapes", "names": list(names)},
         "styles": list(STYLES), "default_style": STYLES[0],
         "decoder": {"period": network.config.period, "heads": network.config.decoder_heads, "memory_per_frame": 1},
-        "lip_vertices": lip_geometry(names).lips.tolist(), 
+        "lip_vertices": lip_geometry(names).lips.tolist(),
         "closure": CLOSURE | {"begins": calibration.begins, "certain": calibration.certain},
         "steadiness": STEADINESS,
         "made_with": asdict(MadeWith(network.config.heads, calibration.gain, advance, network.config.subtract)),
-        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(files)},
+        "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
     }  # fmt: skip
     (folder / "model.json").write_text(json.dumps(package, indent=1) + "\n", encoding="utf-8")
 
@@ -266,7 +227,7 @@ def check_storage(full: FaceMotion, stored: FaceMotion) -> float:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.lips)
+    parser.add_argument("checkpoint", type=checkpoints.whole_lips)
     parser.add_argument("folder", type=Path)
     parser.add_argument(
         "--wav2sem", type=checkpoints.branch, help="checkpoint of the branch the network was trained with"
@@ -275,7 +236,7 @@ def main() -> None:
     parser.add_argument(
         "--gain", type=float, help="of all motion around the resting face (default: as --calibrate finds it, or 1)"
     )
-    parser.add_argument("--initial", type=checkpoints.lips, help="checkpoint that training began with, to average with")
+    parser.add_argument("--initial", type=checkpoints.whole_lips, help="what training began with, to average with")
     parser.add_argument("--share", type=float, default=0.7, help="of the trained network in that average")
     parser.add_argument(
         "--calibrate", type=corpus_folder, metavar="CACHE", help="corpus that gain and closures are fitted to"
@@ -290,9 +251,7 @@ def main() -> None:
         given = getattr(options, name)
         if given is not None and not low <= given <= high:
             parser.error(f"--{name} lies between {low:g} and {high:g}")
-    with checkpoints.told(parser, options.checkpoint):
-        network, names = load_network(options.checkpoint)
-        lip_geometry(names)
+    network, names = checkpoints.load_network(options.checkpoint)
     if bool(network.config.semantic) != bool(options.wav2sem):
         parser.error("give --wav2sem exactly when the network was trained with it")
     if options.initial:
@@ -300,10 +259,7 @@ def main() -> None:
             average(network, beginning(network, len(names), options.initial), options.share)
         except ValueError as error:
             parser.error(str(error))
-    wav2sem = None
-    if options.wav2sem:
-        with checkpoints.told(parser, options.wav2sem):
-            wav2sem = load_wav2sem(options.wav2sem)
+    wav2sem = checkpoints.load_wav2sem(options.wav2sem) if options.wav2sem else None
     calibration = Calibration(gain=1.0 if options.gain is None else options.gain)
     if options.calibrate:
         corpus = open_corpus(parser, options.calibrate, options.real)
@@ -320,8 +276,12 @@ def main() -> None:
         hear_every(options.step, network, wav2sem)
     except ValueError as error:
         parser.error(str(error))
-    shown = (options.advance, calibration)
-    export_package(network, names, wav2sem, options.folder, options.version, False, *shown)
+
+    def write(shrunk: bool) -> None:
+        advance, version = options.advance, options.version
+        export_package(network, names, wav2sem, options.folder, version, shrunk, advance, calibration)
+
+    write(shrunk=False)
     full = parity(network, wav2sem, options.folder, options.advance)
     print(f"largest difference to PyTorch, float32: {full:.1e} of a weight")
     if full > TOLERANCE:
@@ -329,7 +289,7 @@ def main() -> None:
     if not options.float32:
         sample = read_speech(SAMPLE)
         before = LipSyncModel.load(options.folder).run(sample)
-        export_package(network, names, wav2sem, options.folder, options.version, True, *shown)
+        write(shrunk=True)
         try:
             moved = check_storage(before, LipSyncModel.load(options.folder).run(sample))
         except ValueError as error:

@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from .batches import rest_pose
-from .config import STYLES, Config
+from .config import FPS, STYLES, Config
 from .geometry import lip_geometry
 from .losses import LipLoss
 from .model import FaceFormer
 from .packing import Corpus
-from .train import learning_rate, update_average
+from .train import blurred, learning_rate, update_average
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def train_after(
 ) -> FaceFormer:
     """Train everything behind the encoder of `network` for config.steps, in place; repeatable by config.seed.
 
-    Returns the averaged parameters. As in `training.train`, vectors are blurred and now and then dropped.
+    Returns the averaged parameters. As in `training.train`, vectors are `blurred`.
     """
     torch.manual_seed(config.seed)
     random = np.random.default_rng(config.seed)
@@ -80,11 +80,9 @@ def train_after(
     network.train()
     for step in tqdm(range(config.steps), f"seed {config.seed}", mininterval=5):
         optimiser.param_groups[0]["lr"] = learning_rate(step / config.steps, config)
-        features, weights, known, vector = heard.batch(corpus, vectors, random, config.batch, int(config.crop * 50))
-        if vector is not None:
-            keep = (torch.rand(len(vector), 1) > 0.15).float()
-            vector = (vector + 0.05 * torch.randn_like(vector)) * keep
-        prediction = network.decoder(network.remember(features, vector), style, config.passes)[-1]
+        features, weights, known, vector = heard.batch(corpus, vectors, random, config.batch, int(config.crop * FPS))
+        semantic = None if vector is None else blurred(vector)
+        prediction = network.decoder(network.remember(features, semantic), style, config.passes)[-1]
         loss = torch.stack(list(losses.motion(prediction, weights, known).values())).sum()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learning, 1.0)

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from inference import arkit_basis
+from inference.flame import INNER_LIPS, LIP_GAP
 
-# FLAME vertices next to MediaPipe's inner-lip pairs 13/14, 82/87, 312/317, corners 61/291, outer lips 0/17, chin 152.
-INNER_PAIRS = ((3531, 3504), (2786, 2938), (1669, 1849))
-CORNERS = (2819, 1702)
-NEUTRAL_GAP = 1.84  # mm between the inner lips of the neutral face, mean of the pairs
+CORNERS = (2819, 1702)  # FLAME vertices next to MediaPipe's corners of the mouth, 61 and 291
+NEUTRAL_GAP = 1000 * LIP_GAP  # mm
 EYES = 89.06  # mm between the outer eye corners of the FLAME template: the unit of the development clips' curves
 MEASURES = ("aperture", "width", "protrusion_upper", "protrusion_lower", "jaw")
 
@@ -60,8 +59,8 @@ def lip_geometry(names: tuple[str, ...]) -> LipGeometry:
     if missing:
         raise ValueError(f"The ARKit basis has no {', '.join(sorted(missing))}; check training.targets.NAMES.")
     deltas = np.stack([all_deltas[all_names.index(name)] for name in names]) * 1000.0
-    upper = [pair[0] for pair in INNER_PAIRS]
-    lower = [pair[1] for pair in INNER_PAIRS]
+    upper = [pair[0] for pair in INNER_LIPS]
+    lower = [pair[1] for pair in INNER_LIPS]
     opening, closing = (np.abs(all_deltas[all_names.index(name)][:, 1]) for name in ("jawOpen", "mouthClose"))
     chin = int(np.argmax(opening - 2 * closing))  # moves with the jaw but not with the lips
     measures = np.stack(

@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from . import checkpoints
 from .config import FPS, PHONES
-from .corpus.clips import corpus_folder
+from .corpus.clips import add_corpus_options
 from .model import FaceFormer
 from .packing import Clip, Corpus, open_corpus
-from .train import CACHE, REAL_SPEECH, development_clips, load_network
+from .train import development_clips
 
 SURE = 0.8  # posterior of a phone below which its frame has no label
 MOSTLY = 0.5  # share of sure frames below which a clip is left out
@@ -138,17 +138,15 @@ def check(network: FaceFormer, model: PhoneModel, corpus: Corpus) -> dict[str, f
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoint", type=checkpoints.lips, help="of training.train")
+    parser.add_argument("checkpoint", type=checkpoints.whole_lips, help="of training.train")
     parser.add_argument("labels", type=Path, help="what training.train --labels reads")
-    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
-    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
+    add_corpus_options(parser)
     options = parser.parse_args()
     try:
         options.labels.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"“{options.labels}” cannot be written ({error.strerror}); name another place")
-    with checkpoints.told(parser, options.checkpoint):
-        network, _ = load_network(options.checkpoint)
+    network, _ = checkpoints.load_network(options.checkpoint)
     corpus = open_corpus(parser, options.cache, options.real)
     aligned = [corpus.clips[i] for i in corpus.choose("train")]
     model = PhoneModel.of([clip for clip in aligned if clip.real] or aligned)

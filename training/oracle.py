@@ -17,7 +17,7 @@ from inference import LipSyncError, read_speech
 
 from .corpus.align import align
 from .corpus.phones import Phone, tidy
-from .evaluation.clips import load_scorer
+from .evaluation.clips import SCORES, load_scorer
 from .geometry import EYES, NEUTRAL_GAP, lip_geometry
 from .targets import NAMES, STYLES, render
 
@@ -33,7 +33,6 @@ WORDS = {
     "our citizens on april twentieth an explosion ripped through be pea deepwater horizon drilling rig about forty "
     "miles off the coast of louisiana eleven workers lost their lives seventeen others",
 }
-COLUMNS = ("r_ap", "r_sp", "r_w", "lag", "r_lag", "amp", "ampw", "n_close", "rec", "prec")
 NEUTRAL_WIDTH = 52.47  # mm on the FLAME template
 
 
@@ -61,7 +60,7 @@ def main() -> None:
     except (FileNotFoundError, LipSyncError) as error:
         parser.error(str(error))
     measures = lip_geometry(NAMES).measures
-    print(f"{'clip':14s}" + "".join(f"{c:>8s}" for c in COLUMNS))
+    print(f"{'clip':14s}" + "".join(f"{c:>8s}" for c in SCORES))
     rows = []
     for clip, text in WORDS.items():
         weights = render(phones_of(speeches[clip].samples, text), options.fps, options.style)
@@ -72,7 +71,7 @@ def main() -> None:
             "absolute": True,
         }
         scores = scorer.score_curve(scorer.load_ref(clip, str(options.eval)), curves)
-        rows.append([scores[c] for c in COLUMNS])
+        rows.append([scores[c] for c in SCORES])
         print(f"{clip:14s}" + "".join(f"{value:8.2f}" for value in rows[-1]))
     print(f"{'mean':14s}" + "".join(f"{value:8.2f}" for value in np.nanmean(rows, axis=0)))
 

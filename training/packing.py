@@ -172,15 +172,19 @@ def open_corpus(parser: argparse.ArgumentParser, cache: Path, real: Path, proces
 
 
 def _rules_key() -> str:
-    path = Path(targets.__file__)
-    sources = sorted(path.parent.glob("*.py")) if path.stem == "__init__" else sorted(path.parent.glob("targets*.py"))
+    sources = sorted(Path(targets.__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources) + bytes([PREROLL])).hexdigest()[:16]
+
+
+def _packed(folder: Path) -> list[dict[str, Any]]:
+    """What is known of the clips of a shard, in their order."""
+    return [json.loads(line) for line in (folder / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def _map_shard(folder: Path, rules: str) -> list[Clip]:
     samples, phones = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("samples", "phones"))
     weights = np.load(folder / f"weights-{rules}.npy", mmap_mode="r")
-    abouts = [json.loads(line) for line in (folder / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    abouts = _packed(folder)
     first = np.cumsum([0] + [about["frames"] for about in abouts])
     return [
         Clip(
@@ -200,7 +204,7 @@ def _pack_shard(lines: list[str], folder: Path, rules: str, cache: Path, real: P
         return
     for old in folder.glob("weights-*"):
         old.unlink()
-    abouts = [json.loads(line) for line in (folder / "clips.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    abouts = _packed(folder)
     faces = []
     for about in abouts:
         if about["phones"]:

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
@@ -29,15 +28,14 @@ from inference.speech import SHORTEST
 from . import checkpoints
 from .batches import rest_pose
 from .config import NO_PHONE, SAMPLE_RATE, Config
-from .corpus.clips import corpus_folder
+from .corpus.clips import add_corpus_options
 from .encoder import Wav2Sem
-from .export import BYTE, HALF, SCALE, MadeWith, amplify, hear_every, parity
+from .export import TOLERANCE, MadeWith, amplify, hear_every, parity
 from .features import STEP
 from .model import FaceFormer
 from .packing import Corpus, open_corpus
-from .train import CACHE, REAL_SPEECH
+from .storage import constants
 
-TOLERANCE = 1e-4  # of a blendshape weight
 CLIPS = 600  # that the phone head is fitted to
 DECAY = 1e-4  # of the phone head's weights
 
@@ -48,9 +46,7 @@ def graph_parameters(path: Path) -> dict[str, np.ndarray]:
     Weights of linear layers lose their names in the graph; the names of their products tell the layer's.
     """
     graph = onnx.load(path).graph
-    arrays = {w.name.removesuffix(HALF): numpy_helper.to_array(w).astype(np.float32) for w in graph.initializer}
-    for name in [name.removesuffix(BYTE) for name in arrays if name.endswith(BYTE)]:
-        arrays[name] = arrays.pop(name + BYTE) * arrays.pop(name + SCALE)
+    arrays = constants(graph)
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in arrays:
             arrays[f"{_module(node.name)}.weight"] = arrays.pop(node.input[1]).T
@@ -172,8 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", type=Path)
     parser.add_argument("folder", type=Path, help="where last.pt and wav2sem.pt go")
-    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
-    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
+    add_corpus_options(parser)
     options = parser.parse_args()
     if (options.folder / "last.pt").exists():
         parser.error(f"{options.folder / 'last.pt'} exists and is kept; name another folder.")

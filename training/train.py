@@ -29,7 +29,7 @@ from tqdm import tqdm
 from . import checkpoints
 from .batches import Batch, BatchStream, ExampleMaker, loader, seconds_of, warped_filters
 from .config import NO_PHONE, PROFILES, STYLES, Config, profile
-from .corpus.clips import corpus_folder
+from .corpus.clips import add_corpus_options
 from .features import STEP
 from .figures import as_json
 from .geometry import MEASURES, lip_geometry
@@ -38,13 +38,11 @@ from .model import FaceFormer, Heard, Prediction, count_parameters
 from .packing import Clip, Corpus, open_corpus, with_labels
 from .wav2sem import sentence_vectors
 
-CACHE = Path("training/cache")
 DECAY = 0.02  # of weights, not of biases and norms
 # Maps into the network and out of it.
 ENDS = ("phone_head", "semantic_map", "decoder.vertice_map", "decoder.obj_vector")
 EVALUATIONS = 10  # of a training that is so many steps long
 SHAPE = ("front_end", "bands", "hidden", "layers", "heads", "decoder", "decoder_heads")  # what a checkpoint hands on
-REAL_SPEECH = Path("../shared/speech/real")
 
 
 def learning_rate(progress: float, config: Config) -> float:
@@ -128,17 +126,20 @@ def development_clips(corpus: Corpus, count: int) -> dict[str, np.ndarray]:
     return {name: random.permutation(found)[:count] for name, found in sets.items() if len(found)}
 
 
+def blurred(vectors: Tensor) -> Tensor:
+    """Sentence vectors (B, S) dropped or blurred now and then, so that nothing leans on them."""
+    keep = (torch.rand(len(vectors), 1, device=vectors.device) > 0.15).to(vectors.dtype)
+    return (vectors + 0.05 * torch.randn_like(vectors)) * keep
+
+
 def forward_loss(
     network: nn.Module, losses: LipLoss, batch: Batch, filters: Tensor, teacher: FaceFormer | None = None
 ) -> dict[str, Tensor]:
-    """Losses of one batch; sentence vectors are dropped or blurred now and then, so that nothing leans on them.
+    """Losses of one batch, its sentence vectors `blurred`.
 
     teacher: hears the same without noise, and what `differences` then finds counts as config.clean_weight says.
     """
-    semantic = batch.semantic if batch.semantic.shape[1] else None
-    if semantic is not None:
-        keep = (torch.rand(len(semantic), 1, device=semantic.device) > 0.15).to(semantic.dtype)
-        semantic = (semantic + 0.05 * torch.randn_like(semantic)) * keep
+    semantic = blurred(batch.semantic) if batch.semantic.shape[1] else None
     prediction = network(batch.speech, batch.style, semantic, filters[batch.warp], batch.mask)
     terms: dict[str, Tensor] = losses(prediction, batch.weights, batch.phones, batch.known)
     if teacher is not None:
@@ -162,13 +163,15 @@ def grown(config: Config, outputs: int, initial: Path) -> FaceFormer:
     network = FaceFormer(config, outputs)
     have, found = network.state_dict(), checkpoints.load(initial)["average"]
     fitting = {key: value for key, value in found.items() if key in have and have[key].shape == value.shape}
+    left = [key for key in found if key not in fitting]
     network.load_state_dict(fitting, strict=False)
     for number, layer in enumerate(network.audio_encoder.encoder.layers):
         if f"audio_encoder.encoder.layers.{number}.layer_norm.weight" not in fitting:
             for last in (layer.attention.out_proj, layer.feed_forward.output_dense):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
-    tqdm.write(f"{len(fitting)} of {len(have)} arrays taken from {initial}")
+    without = f", without what fits nowhere: {', '.join(left[:4])}{' …' * (len(left) > 4)}" if left else ""
+    tqdm.write(f"{len(fitting)} of {len(have)} arrays taken from {initial}{without}")
     return network
 
 
@@ -314,21 +317,12 @@ def train(
     return average
 
 
-def load_network(path: str | Path) -> tuple[FaceFormer, tuple[str, ...]]:
-    """The averaged network of a checkpoint and its blendshape names."""
-    state = checkpoints.load(path)
-    network = FaceFormer(Config(**state["config"]), len(state["names"]))
-    network.load_state_dict(state["average"])
-    return network.eval(), tuple(state["names"])
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, default="cpu")
     parser.add_argument("--folder", type=Path, default=Path("training/runs/main"), help="where checkpoints and logs go")
-    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE))
-    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
+    add_corpus_options(parser)
     parser.add_argument(
         "--wav2sem", type=checkpoints.branch, help="checkpoint of training.wav2sem; without it the branch is left out"
     )
@@ -366,9 +360,16 @@ def main() -> None:
     if options["initial"]:
         shape = checkpoints.config_of(options["initial"])
         given |= {name: getattr(shape, name) for name in SHAPE if given.get(name) is None}
-    if (last := options["folder"] / "last.pt").exists() and "optimisers" not in checkpoints.load(last):
-        parser.error(f"{last} is a network, and no training to go on with; give it as --initial, and another --folder.")
     config = profile(options["profile"], **given)
+    if (last := options["folder"] / "last.pt").exists():
+        state = checkpoints.load(last)
+        if "optimisers" not in state:
+            parser.error(
+                f"{last} is a network, and no training to go on with; give it as --initial, and another --folder."
+            )
+        kept = Config(**state["config"])
+        if other := [name for name in (*SHAPE, "semantic") if getattr(kept, name) != getattr(config, name)]:
+            parser.error(f"{last} has another {', '.join(other)}; give the same again, or another --folder.")
     torch.set_num_threads(options["threads"])
     with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
         corpus = open_corpus(parser, options["cache"], options["real"])

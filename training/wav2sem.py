@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from . import checkpoints
 from .config import FPS, HOP, Config
-from .corpus.clips import corpus_folder
+from .corpus.clips import add_corpus_options
 from .corpus.texts import bare
 from .encoder import Wav2Sem
 from .figures import as_json
@@ -200,17 +200,9 @@ def sentence_vectors(checkpoint: Path, corpus: Corpus, cache: Path) -> np.ndarra
     key = hashlib.sha256(checkpoint.read_bytes() + corpus.key.encode()).hexdigest()[:12]
     path = cache / f"semantic_{key}.npy"
     if not path.exists():
-        network = load_wav2sem(checkpoint)
+        network = checkpoints.load_wav2sem(checkpoint)
         save_array(path, encode_clips(network, clip_features(network, corpus, cache), np.arange(len(corpus.clips))))
     return np.asarray(np.load(path))
-
-
-def load_wav2sem(checkpoint: str | Path) -> Wav2Sem:
-    """The trained branch, in evaluation mode."""
-    state = checkpoints.load(checkpoint)
-    network = Wav2Sem(Config(**state["config"]))
-    network.load_state_dict(state["network"])
-    return network.eval()
 
 
 def sentence_whitening(checkpoint: str | Path) -> Whitening:
@@ -326,8 +318,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=Path("training/runs/wav2sem"))
-    parser.add_argument("--cache", type=corpus_folder, default="training/cache")
-    parser.add_argument("--real", type=Path, default=Path("../shared/speech/real"))
+    add_corpus_options(parser)
     parser.add_argument(
         "--initial",
         type=checkpoints.argument,

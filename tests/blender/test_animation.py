@@ -10,13 +10,10 @@ from typing import Any
 import bpy
 import numpy as np
 import pytest
+from edit_tools import generate
 from heads import add_key, arkit_puppet, evaluated, made_up_head, overridden, rest
 from wav2sem_lipsync.inference import ModelPackage
 from wav2sem_lipsync.operators import audio_source, bake, ids, lipsync_task
-
-
-def generate() -> None:
-    assert bpy.ops.wav2sem.generate_lipsync() == {"FINISHED"}
 
 
 def animation_of(obj: bpy.types.Object) -> bpy.types.AnimData:
@@ -48,7 +45,9 @@ def test_keys_are_on_whole_frames_and_marked_as_generated(settings: Any) -> None
     settings.start_frame = 7.3
     generate()
     data = animation_of(head)
-    for curve in bag_of(data.action, data.action_slot).fcurves:
+    curves = bag_of(data.action, data.action_slot).fcurves
+    assert len(curves)
+    for curve in curves:
         frames = np.array([point.co.x for point in curve.keyframe_points])
         np.testing.assert_array_equal(frames, np.arange(8, 8 + len(frames)))
         assert {point.interpolation for point in curve.keyframe_points} == {"LINEAR"}
@@ -62,7 +61,9 @@ def test_handles_are_ready_for_bezier(settings: Any) -> None:
     head = made_up_head()
     generate()
     data = animation_of(head)
-    for curve in bag_of(data.action, data.action_slot).fcurves:
+    curves = bag_of(data.action, data.action_slot).fcurves
+    assert len(curves)
+    for curve in curves:
         for point in curve.keyframe_points:
             assert point.handle_left.x < point.co.x < point.handle_right.x
 

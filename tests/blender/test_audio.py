@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from edit_tools import NAMES, bake_of, curves_of, values_at
 from heads import arkit_puppet, fit_of, largest_error, made_up_head, motion_of
-from strip_tools import mixdown
+from strip_tools import add_strip, mixdown, set_handles
 from wav2sem_lipsync.inference import AudioError, LipSyncModel, Speech
 from wav2sem_lipsync.operators import audio_source, readiness, sound
 from wav2sem_lipsync.operators.properties import job_state
@@ -38,20 +38,6 @@ def heard_click(folder: Path) -> float:
 
 def strips() -> list[Any]:
     return list(bpy.context.scene.sequence_editor.strips_all)
-
-
-def add_strip(path: Path, frame: int) -> Any:
-    scene = bpy.context.scene
-    if scene.sequence_editor is None:
-        scene.sequence_editor_create()
-    return scene.sequence_editor.strips.new_sound("line", str(path), 3, frame)
-
-
-def set_handles(strip: Any, left: int, right: int) -> None:
-    if hasattr(strip, "left_handle"):
-        strip.left_handle, strip.right_handle = left, right
-    else:
-        strip.frame_final_start, strip.frame_final_end = left, right
 
 
 @pytest.mark.parametrize("start", [1.0, 25.0, 11.4, 1.96])

@@ -48,7 +48,9 @@ def compiled(**settings: Any) -> dict[str, Any]:
 
 
 def test_settings_are_of_kinds_that_flamenco_knows() -> None:
-    for setting in compiled(count=0, per_task=1)["type"]["settings"]:
+    settings = compiled(count=0, per_task=1)["type"]["settings"]
+    assert settings
+    for setting in settings:
         assert setting["type"] in SETTING_TYPES
         assert setting.get("subtype", "file_path") in SUBTYPES.get(setting["type"], {"file_path"}), setting
         assert setting.get("visible", "visible") in VISIBILITIES

@@ -13,15 +13,15 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+import checkpoint_tools  # noqa: E402
+
 from training import ablation, closures, export, label, oracle, restore, train, wav2sem  # noqa: E402
 from training.calibration import Calibration  # noqa: E402
 from training.checkpoints import argument, save  # noqa: E402
 from training.config import Config  # noqa: E402
-from training.model import FaceFormer  # noqa: E402
 from training.targets import NAMES  # noqa: E402
 
-LIPS = {"config": Config().to_dict(), "names": ["jawOpen"], "average": {}, "network": {}}
-BRANCH = {"config": Config().to_dict(), "network": {}}
+LIPS, BRANCH = checkpoint_tools.lips(), checkpoint_tools.branch()
 
 
 class Evil:
@@ -158,14 +158,6 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path, monkey
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
-def small(**changes: object) -> dict[str, object]:
-    """The checkpoint of a small network, but for `changes` of its configuration or of its parts."""
-    config = Config(hidden=32, layers=1, heads=2, decoder=32, semantic=0)
-    network = FaceFormer(config, len(NAMES)).state_dict()
-    parts = {key: changes.pop(key) for key in ("names", "average") if key in changes}
-    return {"config": config.to_dict() | changes, "names": list(NAMES), "average": network, "network": network} | parts
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -177,18 +169,34 @@ def small(**changes: object) -> dict[str, object]:
 def test_a_checkpoint_that_does_not_hold_together_is_told(changes, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips.jsonl").touch()
-    save(tmp_path / "last.pt", small(**changes))
-    for main, command in ((export.main, ["package"]), (label.main, ["labels.jsonl", "--cache", "."])):
-        monkeypatch.setattr(sys, "argv", ["command", "last.pt", *command])
+    save(tmp_path / "last.pt", checkpoint_tools.lips(**changes))
+    for main, command in (
+        (export.main, "last.pt package"),
+        (label.main, "last.pt labels.jsonl --cache ."),
+        (ablation.main, "--initial last.pt --wav2sem wav2sem.pt --cache ."),
+    ):
+        monkeypatch.setattr(sys, "argv", ["command", *command.split()])
         with pytest.raises(SystemExit, match="2"):
             main()
         assert "“last.pt” does not hold together" in capsys.readouterr().err
-    assert not (tmp_path / "package").exists() and not (tmp_path / "labels.jsonl").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"clips.jsonl", "last.pt"}
+
+
+@pytest.mark.parametrize("changes", [{"layers": 2}, {"hidden": 64}, {"semantic": 9}], ids=str)
+def test_a_sentence_vector_that_does_not_hold_together_is_told(changes, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "last.pt", LIPS)
+    save(tmp_path / "wav2sem.pt", checkpoint_tools.branch(**changes))
+    for main, command in ((train.main, []), (ablation.main, ["--initial", "last.pt"])):
+        monkeypatch.setattr(sys, "argv", ["command", *command, "--wav2sem", "wav2sem.pt"])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert "“wav2sem.pt” does not hold together" in capsys.readouterr().err
 
 
 def test_shapes_that_nobody_has_are_told_before_a_package_is_written(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    save(tmp_path / "last.pt", small(names=[f"shape{i}" for i in range(len(NAMES))]))
+    save(tmp_path / "last.pt", checkpoint_tools.lips(names=[f"shape{i}" for i in range(len(NAMES))]))
     monkeypatch.setattr(sys, "argv", ["export", "last.pt", "package"])
     with pytest.raises(SystemExit, match="2"):
         export.main()
@@ -199,7 +207,7 @@ def test_shapes_that_nobody_has_are_told_before_a_package_is_written(tmp_path, m
 def test_a_gain_that_is_given_is_not_calibrated_away(gain, reached, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clips.jsonl").touch()
-    save(tmp_path / "last.pt", small())
+    save(tmp_path / "last.pt", checkpoint_tools.lips())
     monkeypatch.setattr(export, "open_corpus", lambda *_: None)
     monkeypatch.setattr(export, "calibrate", lambda *_: Calibration(1.2, 0.01, 0.04))
     written: list[Calibration] = []

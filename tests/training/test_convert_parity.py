@@ -72,6 +72,19 @@ def test_equals_the_authors_code(shared: Path, tmp_path: Path, name: str) -> Non
     assert compared
 
 
+def test_half_takes_less_room_and_says_nearly_the_same(tmp_path: Path) -> None:
+    torch.save(random_official(5, 32, fusion="add").state_dict(), tmp_path / "model.pth")
+    (tmp_path / "config.json").write_text(json.dumps({"num_attention_heads": 32}))
+    sizes, said = [], []
+    for name, half in (("full", False), ("half", True)):
+        convert(tmp_path / "model.pth", tmp_path / name, audio_config=tmp_path / "config.json", half=half)
+        sizes.append(sum(path.stat().st_size for path in (tmp_path / name).glob("*.onnx")))
+        noise = 0.1 * np.random.default_rng(0).normal(size=16_000)
+        said.append(features(LipSyncModel.load(tmp_path / name, threads=1), Speech(noise.astype(np.float32))))
+    assert sizes[1] < 0.9 * sizes[0]
+    assert 0 < relative(said[1], said[0]) < 1e-2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FULL)
 def test_full_size_equals_the_authors_code(shared: Path, tmp_path: Path, name: str) -> None:

@@ -14,9 +14,10 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.config import SAMPLE_RATE
 from training.corpus import build, espeak, nonspeech, orchestra, real, texts
 from training.corpus.__main__ import main
-from training.corpus.clips import SAMPLE_RATE, Clip, drop_partial_line, read_clips
+from training.corpus.clips import Clip, drop_partial_line, read_clips
 from training.corpus.phones import ARPABET, from_arpabet, from_ipa, from_rhvoice, release_pauses, tidy
 from training.corpus.voices import VOICES
 
@@ -274,7 +275,18 @@ def test_a_corpus_that_cannot_be_written_is_told_in_a_sentence(tmp_path, capsys)
     (tmp_path / "manifest.csv").touch()
     (tmp_path / "file").touch()
     assert main(["--speech", str(tmp_path), "--cache", str(tmp_path / "file")]) == 1
-    assert f"“{tmp_path / 'file'}” cannot be written (File exists); give another --cache" in capsys.readouterr().err
+    assert f"“{tmp_path / 'file'}” cannot be used (File exists); give another --cache" in capsys.readouterr().err
+
+
+def test_a_disk_that_fills_up_is_told_in_a_sentence(tmp_path, capsys, monkeypatch):
+    (tmp_path / "manifest.csv").touch()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.corpus.__main__.build", full)
+    assert main(["--speech", str(tmp_path), "--cache", str(tmp_path / "cache")]) == 1
+    assert f"“{tmp_path / 'cache'}” cannot be used (No space left on device); give" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ["0:0.3:QQ", "0:0.3", "zero:0.3:AA"])

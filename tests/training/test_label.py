@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
+import checkpoint_tools  # noqa: E402
+
 from training import label  # noqa: E402
-from training.config import FPS, NO_PHONE, PHONES, Config  # noqa: E402
+from training.config import FPS, NO_PHONE, PHONES  # noqa: E402
 from training.label import MOSTLY, PER_TEXT, PhoneModel, segments, unlabelled  # noqa: E402
 from training.packing import PREROLL, Clip, Corpus, frame_phones, with_labels  # noqa: E402
 from training.targets import NAMES  # noqa: E402
@@ -99,10 +101,9 @@ def test_a_corpus_without_aligned_people_can_be_labelled(tmp_path: Path, monkeyp
     made = replace(clip("made", SPOKEN, True), about=clip("made", SPOKEN, True).about | {"source": "synthetic:x"})
     people = [clip(f"free{i}", np.tile(SPOKEN, 2), False) for i in range(3)]
     monkeypatch.setattr(label, "open_corpus", lambda *_: Corpus([made] * 20 + people, tuple(NAMES), "key"))
-    monkeypatch.setattr(label, "load_network", lambda path: (None, None))
     monkeypatch.setattr(label, "hear", lambda network, heard: says(np.tile(SPOKEN, 2)))
     checkpoint, labels = tmp_path / "last.pt", tmp_path / "new" / "labels.jsonl"
-    torch.save({"config": Config().to_dict(), "names": [], "average": {}}, checkpoint)
+    torch.save(checkpoint_tools.lips(), checkpoint)
     (tmp_path / "clips.jsonl").touch()
     monkeypatch.setattr(sys, "argv", ["label", str(checkpoint), str(labels), "--cache", str(tmp_path)])
     label.main()
@@ -112,7 +113,7 @@ def test_a_corpus_without_aligned_people_can_be_labelled(tmp_path: Path, monkeyp
 
 def test_labels_that_have_no_place_are_told_before_the_work(tmp_path: Path, monkeypatch, capsys) -> None:
     checkpoint = tmp_path / "last.pt"
-    torch.save({"config": Config().to_dict(), "names": [], "average": {}}, checkpoint)
+    torch.save(checkpoint_tools.lips(), checkpoint)
     (tmp_path / "clips.jsonl").touch()
     argv = ["label", str(checkpoint), str(checkpoint / "labels.jsonl"), "--cache", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", argv)

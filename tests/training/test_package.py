@@ -38,7 +38,7 @@ def networks(semantic: int) -> tuple[FaceFormer, Wav2Sem | None]:
 @pytest.mark.parametrize("semantic", [0, 8])
 def test_package_equals_the_network(tmp_path: Path, semantic: int) -> None:
     network, wav2sem = networks(semantic)
-    export_package(network, NAMES, wav2sem, tmp_path, "0.0.1", half=False)
+    export_package(network, NAMES, wav2sem, tmp_path, "0.0.1", shrunk=False)
     assert parity(network, wav2sem, tmp_path) < 1e-4
     motion = LipSyncModel.load(tmp_path).run(Speech(np.zeros(16000, np.float32)))
     assert motion.weights.shape == (50, len(NAMES))
@@ -57,7 +57,7 @@ def test_networks_are_averaged_in_place() -> None:
 
 def test_lips_may_come_earlier(tmp_path: Path) -> None:
     network, _ = networks(0)
-    export_package(network, NAMES, None, tmp_path, "0.0.1", half=False, advance=20)
+    export_package(network, NAMES, None, tmp_path, "0.0.1", shrunk=False, advance=20)
     assert parity(network, None, tmp_path, 20) < 1e-4
     speech = 0.1 * torch.randn(1, 16000)
     later = torch.cat([speech[:, 320:], torch.zeros(1, 320)], 1)
@@ -70,7 +70,7 @@ def test_speech_may_be_heard_at_another_pace(tmp_path: Path) -> None:
     usual, dense = (LogMel(64, step).eval()(speech) for step in (160, 80))
     torch.testing.assert_close(dense[:, ::2], usual)  # more frames of the same sound
     hear_every(144, network, wav2sem)
-    export_package(network, NAMES, wav2sem, tmp_path, "0.0.1", half=False, advance=20)
+    export_package(network, NAMES, wav2sem, tmp_path, "0.0.1", shrunk=False, advance=20)
     assert parity(network, wav2sem, tmp_path, 20) < 1e-4
     motion = LipSyncModel.load(tmp_path).run(Speech(np.zeros(28800, np.float32)))
     assert motion.fps == 16000 / 288 and len(motion.weights) == 100
@@ -80,8 +80,8 @@ def test_speech_may_be_heard_at_another_pace(tmp_path: Path) -> None:
 
 def test_half_precision_moves_little_and_saves_space(tmp_path: Path) -> None:
     network, wav2sem = networks(8)
-    export_package(network, NAMES, wav2sem, tmp_path / "full", "0.0.1", half=False)
-    export_package(network, NAMES, wav2sem, tmp_path / "half", "0.0.1", half=True)
+    export_package(network, NAMES, wav2sem, tmp_path / "full", "0.0.1", shrunk=False)
+    export_package(network, NAMES, wav2sem, tmp_path / "half", "0.0.1", shrunk=True)
     sizes = [(tmp_path / name / "model.onnx").stat().st_size for name in ("full", "half")]
     assert sizes[1] < 0.85 * sizes[0]
     assert parity(network, wav2sem, tmp_path / "half") < 5e-3
@@ -91,8 +91,8 @@ def test_wav2sem_in_eight_bits_says_nearly_the_same(tmp_path: Path) -> None:
     network, wav2sem = networks(8)
     speech = 0.1 * np.random.default_rng(0).standard_normal((1, 32000)).astype(np.float32)
     said, bytes_ = [], []
-    for name, half in (("full", False), ("half", True)):
-        export_package(network, NAMES, wav2sem, tmp_path / name, "0.0.1", half=half)
+    for name, shrunk in (("full", False), ("half", True)):
+        export_package(network, NAMES, wav2sem, tmp_path / name, "0.0.1", shrunk=shrunk)
         said.append(Session(tmp_path / name / "wav2sem.onnx", "CPU", 1).run("semantic", {"speech": speech}))
         weights = onnx.load(tmp_path / name / "wav2sem.onnx").graph.initializer
         bytes_.append(sum(len(weight.raw_data) for weight in weights))
@@ -102,7 +102,7 @@ def test_wav2sem_in_eight_bits_says_nearly_the_same(tmp_path: Path) -> None:
 
 def test_storage_that_moves_a_vertex_too_far_is_refused(tmp_path: Path) -> None:
     network, _ = networks(0)
-    export_package(network, NAMES, None, tmp_path, "0.0.1", half=False)
+    export_package(network, NAMES, None, tmp_path, "0.0.1", shrunk=False)
     full = LipSyncModel.load(tmp_path).run(Speech(np.zeros(8000, np.float32)))
     longest = float(np.linalg.norm(full.basis[0], axis=1).max())  # metres that jawOpen moves a vertex, of all most
     weights = full.weights.copy()

@@ -94,7 +94,7 @@ def test_an_interruption_leaves_no_half_of_a_cache(embeddings: None, tmp_path: P
 
     checkpoint, corpus = tmp_path / "wav2sem.pt", corpus_of("train")
     checkpoint.write_bytes(b"some")
-    monkeypatch.setattr(wav2sem, "load_wav2sem", lambda path: None)
+    monkeypatch.setattr(wav2sem.checkpoints, "load_wav2sem", lambda path: None)
     monkeypatch.setattr(wav2sem, "clip_features", lambda *_: None)
     monkeypatch.setattr(wav2sem, "encode_clips", lambda *_: np.ones((1, 4), np.float32))
     with monkeypatch.context() as patch:

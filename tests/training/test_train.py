@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 
 from training.augment import NoiseBank, degrade, drift, laughter  # noqa: E402
 from training.batches import BatchStream, ExampleMaker, warped_filters  # noqa: E402
-from training.checkpoints import load, save  # noqa: E402
+from training.checkpoints import load, load_network, save  # noqa: E402
 from training.config import DENSE_STEP, PROFILES, Config  # noqa: E402
 from training.corpus.clips import watched  # noqa: E402
 from training.encoder import Wav2Sem  # noqa: E402
@@ -31,7 +31,6 @@ from training.train import (  # noqa: E402
     build,
     development_clips,
     forward_loss,
-    load_network,
     main,
     optimisers_of,
     train,
@@ -81,6 +80,26 @@ def test_a_network_alone_is_nothing_to_go_on_with(tmp_path: Path, monkeypatch, c
     with pytest.raises(SystemExit):
         main()
     assert "give it as --initial" in capsys.readouterr().err
+
+
+def test_a_training_of_another_shape_is_not_gone_on_with(corpus: Corpus, tmp_path: Path, monkeypatch, capsys) -> None:
+    train(Config(**TINY.to_dict() | {"steps": 1}), corpus, tmp_path)
+    (tmp_path / "clips.jsonl").touch()
+    command = f"train --profile small --hidden 48 --folder {tmp_path} --cache {tmp_path}"
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "another hidden, layers, heads, decoder; give the same" in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_of_the_first_network_fits_nowhere_is_told(corpus: Corpus, tmp_path: Path, capsys) -> None:
+    first = replace(TINY, semantic=8)
+    state = {"config": first.to_dict(), "average": FaceFormer(first, len(NAMES)).state_dict()}
+    save(tmp_path / "last.pt", state)
+    build(replace(TINY, layers=2), corpus, tmp_path / "last.pt")
+    assert "without what fits nowhere: semantic_map.weight, semantic_map.bias\n" in capsys.readouterr().out
+    build(replace(TINY, layers=2, semantic=8), corpus, tmp_path / "last.pt")
+    assert "without" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("labels", [None, "no labels\n", "[]\n", "{}\n"])

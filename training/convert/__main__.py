@@ -7,14 +7,13 @@ Exit codes: 0 done, 1 a file does not fit (one sentence on stderr, nothing writt
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
 from . import ConvertError
 from .checkpoint import read_checkpoint
 from .layout import Arrays, AudioConfig, face_former, hugging_face
-from .package import write_package
+from .package import sha256_of, write_package
 
 _WAV2VEC2_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -50,7 +49,7 @@ def convert(
     title = name or "FaceFormer" + (" with Wav2Sem" if model.wav2sem else "") + (
         " (BIWI)" if model.biwi else " (VOCASET)"
     )
-    write_package(model, output, title, {name: _sha256(path) for name, path in _named(sources).items()}, half)
+    write_package(model, output, title, {name: sha256_of(path) for name, path in _named(sources).items()}, half)
 
 
 def _named(sources: list[Path]) -> dict[str, Path]:
@@ -62,11 +61,6 @@ def _named(sources: list[Path]) -> dict[str, Path]:
         if len(set(names)) == len(names):
             break
     return dict(zip(names, paths, strict=True))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -21,18 +21,13 @@ from .layout import AudioEncoder
 
 _OPSET = 20  # the first with Gelu
 _NORM_EPSILON = 1e-5  # of torch's GroupNorm
-_LARGE, _LARGEST_HALF = 4096, 60_000.0  # values of a weight that is worth halving, and float16's range
 Shape = Sequence[int | str]
 
 
 class Graph:
-    """A graph under construction: every method adds nodes and returns the name of what they compute.
+    """A graph under construction: every method adds nodes and returns the name of what they compute."""
 
-    half: keep large weights as float16 with a cast behind, which onnxruntime folds away when it loads.
-    """
-
-    def __init__(self, half: bool = False) -> None:
-        self._half = half
+    def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -47,9 +42,6 @@ class Graph:
         array = np.asarray(value)
         array = np.ascontiguousarray(array, np.int64 if array.dtype.kind == "i" else np.float32)
         name = f"c{len(self._constants)}"
-        if self._half and array.dtype == np.float32 and array.size >= _LARGE and np.abs(array).max() < _LARGEST_HALF:
-            self._constants.append(numpy_helper.from_array(array.astype(np.float16), name))
-            return self.add("Cast", name, to=TensorProto.FLOAT)
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
@@ -83,14 +75,13 @@ def write_memory_graph(
     feature_map: tuple[np.ndarray, np.ndarray],
     semantic: int = 0,
     fusion: tuple[np.ndarray, np.ndarray] | None = None,
-    half: bool = False,
 ) -> None:
     """model.onnx: speech (1, N), statistics, frame (T,), fraction (T,) and semantic (1, S) to memory (1, T, d).
 
     Memory frame i is interpolated at convolution frame `frame[i] + fraction[i]`. semantic: size of Wav2Sem's vector, 0
-    for none; fusion: the linear map that it passes before it is added. half: store large weights as float16.
+    for none; fusion: the linear map that it passes before it is added.
     """
-    graph = Graph(half)
+    graph = Graph()
     features = _convolutions(graph, encoder)
     frame = graph.input("frame", ["frames"], TensorProto.INT64)
     fraction = graph.add("Unsqueeze", graph.input("fraction", ["frames"]), graph.constant([1]))
@@ -106,9 +97,9 @@ def write_memory_graph(
     graph.save(path, graph.linear(hidden, *feature_map, name="memory"), [1, "frames", len(feature_map[1])])
 
 
-def write_sentence_graph(path: Path, encoder: AudioEncoder, half: bool = False) -> None:
+def write_sentence_graph(path: Path, encoder: AudioEncoder) -> None:
     """wav2sem.onnx: speech (1, N) and statistics to semantic (1, S), the mean over time (Wav2Sem, CVPR 2025)."""
-    graph = Graph(half)
+    graph = Graph()
     hidden = _transformer(graph, encoder, _convolutions(graph, encoder))
     graph.save(
         path,

@@ -15,6 +15,7 @@ import numpy as np
 
 from inference import LipSyncError, LipSyncModel
 
+from ..storage import shrink
 from . import ConvertError
 from .graph import write_memory_graph, write_sentence_graph
 from .layout import BIWI_OUTPUTS, VOCASET_OUTPUTS, FaceFormer
@@ -98,9 +99,11 @@ def _put(beside: Path, folder: Path) -> None:
 
 def _write_files(model: FaceFormer, folder: Path, half: bool) -> None:
     semantic = model.wav2sem.hidden if model.wav2sem else 0
-    write_memory_graph(folder / "model.onnx", model.encoder, model.feature_map, semantic, model.fusion, half)
+    write_memory_graph(folder / "model.onnx", model.encoder, model.feature_map, semantic, model.fusion)
     if model.wav2sem:
-        write_sentence_graph(folder / "wav2sem.onnx", model.wav2sem, half)
+        write_sentence_graph(folder / "wav2sem.onnx", model.wav2sem)
+    for path in folder.glob("*.onnx") if half else ():
+        shrink(path)
     np.savez(folder / "decoder.npz", allow_pickle=False, **model.decoder)
 
 
@@ -136,12 +139,13 @@ def _write_json(model: FaceFormer, folder: Path, identifier: str, name: str, sou
             "longest": None,
         },
         "lip_vertices": [],
-        "files": {path.name: _sha256(path) for path in sorted(folder.glob("*.*"))},
+        "files": {path.name: sha256_of(path) for path in sorted(folder.glob("*.*"))},
         "converted_from": sources,
     }
     (folder / "model.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,8 +24,9 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from ..config import SAMPLE_RATE
 from . import orchestra
-from .clips import SAMPLE_RATE, Clip, drop_partial_line, read_clips
+from .clips import Clip, drop_partial_line, read_clips
 from .convert import Conversion, convert
 from .engines import synthesise
 from .nonspeech import MAKERS

@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .phones import ARPABET, Phone
 
-SAMPLE_RATE = 16000
+CACHE, REAL_SPEECH = Path("training/cache"), Path("../shared/speech/real")
 LONGEST_PHONES = 6 * 3600.0  # seconds: labels that go on for longer are none
 
 
@@ -49,6 +49,12 @@ class Clip:
 def watched(clip_id: str, split: str, language: str) -> bool:
     """Whether training may watch this clip to know when to stop; no report judges by it. Half of English dev."""
     return split == "dev" and language == "en" and zlib.crc32(clip_id.encode()) % 2 == 0
+
+
+def add_corpus_options(parser: ArgumentParser) -> None:
+    """--cache and --real of a command that reads the corpus."""
+    parser.add_argument("--cache", type=corpus_folder, default=str(CACHE), help="folder of the corpus")
+    parser.add_argument("--real", type=Path, default=REAL_SPEECH, help="folder that real clips' paths start from")
 
 
 def corpus_folder(text: str) -> Path:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyworld
 
-from .clips import SAMPLE_RATE
+from ..config import SAMPLE_RATE
 
 _FRAME_MS = 5.0
 

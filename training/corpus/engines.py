@@ -17,16 +17,16 @@ import numpy as np
 import soundfile
 import soxr
 
+from ..config import SAMPLE_RATE
 from . import espeak
 from .align import align
-from .clips import SAMPLE_RATE
 from .phones import Phone, from_arpabet, from_rhvoice, from_sampa, tidy
 from .voices import Voice
 
 Speech = tuple[np.ndarray, list[Phone]]
 
-_ROOT = Path(os.environ.get("SPEECH_ROOT", "/opt/speech-root"))
-_ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": str(_ROOT / "usr/lib/x86_64-linux-gnu")}
+ROOT = Path(os.environ.get("SPEECH_ROOT", "/opt/speech-root"))
+_ENVIRONMENT = {**os.environ, "LD_LIBRARY_PATH": str(ROOT / "usr/lib/x86_64-linux-gnu")}
 _TIMEOUT = 60
 MBROLA_VOICES = Path("/usr/share/mbrola")
 
@@ -44,7 +44,8 @@ def synthesise(voice: Voice, text: str, rate: float, pitch: float, liveliness: f
     return speech, tidy(phones, len(speech) / SAMPLE_RATE)
 
 
-def _run(command: list[str], folder: Path, text: str | None = None, **environment: str) -> str:
+def run(command: list[str], folder: Path, text: str | None = None, **environment: str) -> str:
+    """What a program prints that reads `text` in `folder`; raises OSError, SubprocessError."""
     done = subprocess.run(
         command,
         input=text,
@@ -80,7 +81,7 @@ def _flite(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> 
     command = ["flite", "-voice", voice.name, "-psdur", "--setf", f"duration_stretch={1 / rate:.3f}"]
     if voice.name == "kal16":  # the statistical voices make their own pitch
         command += ["--setf", f"int_f0_target_mean={105 * pitch:.1f}"]
-    output = _run([*command, "-t", text, "speech.wav"], folder)
+    output = run([*command, "-t", text, "speech.wav"], folder)
     marks = (word.rsplit(":", 1) for word in output.split() if ":" in word)
     phones = _from_ends([(float(end), from_arpabet(name)) for name, end in marks])
     speech = _read(folder / "speech.wav")
@@ -102,7 +103,7 @@ def _festival(folder: Path, voice: Voice, text: str, rate: float, pitch: float) 
         encoding="ascii",
         errors="ignore",
     )
-    _run(["festival", "-b", "speech.scm"], folder)
+    run(["festival", "-b", "speech.scm"], folder)
     fields = (line.split() for line in (folder / "speech.seg").read_text().splitlines())
     phones = _from_ends([(float(f[0]), from_arpabet(f[2])) for f in fields if len(f) == 3])
     speech = _read(folder / "speech.wav")
@@ -117,9 +118,9 @@ def _rhvoice(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -
 
     Above rate 1 it speeds the finished sound up, so that its labels run too long: they are scaled to the sound then.
     """
-    command = [str(_ROOT / "usr/bin/RHVoice-test"), "-q", "max", "-p", voice.name]
+    command = [str(ROOT / "usr/bin/RHVoice-test"), "-q", "max", "-p", voice.name]
     command += ["-r", str(round(100 * rate)), "-t", str(round(100 * pitch)), "-o", "speech.wav"]
-    _run(command, folder, text, LD_PRELOAD=str(_ROOT / "htslabels.so"), HTS_LABELS=str(folder / "labels"))
+    run(command, folder, text, LD_PRELOAD=str(ROOT / "htslabels.so"), HTS_LABELS=str(folder / "labels"))
     ends: list[tuple[float, str]] = []
     phrase_start = last = 0.0
     for line in (folder / "labels").read_text(errors="replace").splitlines():
@@ -143,7 +144,7 @@ def _pico(folder: Path, voice: Voice, text: str, rate: float, pitch: float) -> S
     """SVOX Pico gives no times: forced alignment."""
     plain = re.sub(r"[<>&]", " ", text)
     marked = f'<speed level="{round(100 * rate)}"><pitch level="{round(100 * pitch)}">{plain}</pitch></speed>'
-    _run([str(_ROOT / "usr/bin/pico2wave"), "-l", voice.name, "-w", "speech.wav", marked], folder)
+    run([str(ROOT / "usr/bin/pico2wave"), "-l", voice.name, "-w", "speech.wav", marked], folder)
     speech = _read(folder / "speech.wav")
     phones = align(speech, plain, voice.aligner)
     if phones is None:
@@ -160,9 +161,9 @@ def _mbrola(folder: Path, voice: Voice, text: str, rate: float, pitch: float) ->
 
     For evaluation alone, since the voices' licence forbids what is sold. Its rate and pitch are left alone.
     """
-    spelt = _run(["espeak-ng", "-v", f"mb-{voice.name}", "--pho", "-q", text], folder)
+    spelt = run(["espeak-ng", "-v", f"mb-{voice.name}", "--pho", "-q", text], folder)
     (folder / "text.pho").write_text(spelt, encoding="utf-8")
-    _run(["mbrola", "-e", str(MBROLA_VOICES / voice.name / voice.name), "text.pho", "speech.wav"], folder)
+    run(["mbrola", "-e", str(MBROLA_VOICES / voice.name / voice.name), "text.pho", "speech.wav"], folder)
     return _read(folder / "speech.wav"), pho_phones(spelt)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from .clips import SAMPLE_RATE
+from ..config import SAMPLE_RATE
 from .phones import VOICELESS_STOPS, Phone, from_ipa
 
 _SYNCHRONOUS, _PHONEME_EVENTS, _IPA_EVENTS = 2, 1, 2

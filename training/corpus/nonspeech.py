@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.signal import butter, lfilter, sosfilt
 
-from .clips import SAMPLE_RATE
+from ..config import SAMPLE_RATE
 
 Maker = Callable[[int, np.random.Generator], np.ndarray]
 

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from .clips import SAMPLE_RATE
+from ..config import SAMPLE_RATE
 
 SOUND_FONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 RATE = 44_100  # Hz at which its instruments were recorded

@@ -11,13 +11,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from ..config import PHONES
+
 Phone = tuple[float, float, str]
 
-ARPABET = frozenset([
-    "AA", "AE", "AH", "AO", "AW", "AY", "B", "CH", "D", "DH", "EH", "ER", "EY", "F", "G", "HH", "IH", "IY",
-    "JH", "K", "L", "M", "N", "NG", "OW", "OY", "P", "R", "S", "SH", "T", "TH", "UH", "UW", "V", "W", "Y", "Z",
-    "ZH",
-])  # fmt: skip
+ARPABET = frozenset(PHONES) - {"SIL"}
 VOICELESS_STOPS = frozenset(("P", "T", "K", "CH"))
 STOPS = VOICELESS_STOPS | {"B", "D", "G", "JH"}
 

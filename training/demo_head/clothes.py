@@ -48,7 +48,7 @@ def build_jumper() -> Part:
                 1,
             )
         )
-    return still(np.concatenate(rings), grid_faces(len(rings), COLUMNS, close_columns=True), "cloth", CLOTH)
+    return still(np.concatenate(rings), grid_faces(len(rings), COLUMNS), "cloth", CLOTH)
 
 
 def tuck_into_collar(skin: Skin) -> Skin:

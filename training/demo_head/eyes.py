@@ -67,7 +67,7 @@ def _eye(centre: Points, radius: float, generator: np.random.Generator) -> list[
     soft = np.exp(-(ball - limbus) / 0.045)[:, None, None]
     white = white * (1 - 0.75 * soft) + LIMBUS * 0.75 * soft
     paint = np.concatenate([colour, white]).reshape(-1, 3)
-    faces = grid_faces(len(around), COLUMNS, close_columns=True)
+    faces = grid_faces(len(around), COLUMNS)
     body = still(points, faces, "eye", (0, 0, 0))
     body = Part(points, faces, "eye", np.clip(paint, 0, 1), body.weights)
 
@@ -75,7 +75,7 @@ def _eye(centre: Points, radius: float, generator: np.random.Generator) -> list[
     foot = limbus * 1.12
     bulge = 0.0006 * np.cos(opening * np.pi / 2) ** 1.5
     cap = _turn((radius + bulge) * np.sin(opening * foot), (radius + bulge) * np.cos(opening * foot) + 0.00004)
-    clear = still(cap @ frame + centre, grid_faces(len(opening), COLUMNS, close_columns=True), "cornea", (1, 1, 1))
+    clear = still(cap @ frame + centre, grid_faces(len(opening), COLUMNS), "cornea", (1, 1, 1))
     return [body, clear]
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.life import BLINK_SHAPES
+
 from .eyes import eyeballs
 from .flame import Flame
 from .part import Part
 
-BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
 REACH = 1.2  # how much further a lid travels than the delta says: found by eye at a full blink
 CLEARANCE = 0.0004  # metres between a closed lid and the ball
 
@@ -18,7 +19,7 @@ CLEARANCE = 0.0004  # metres between a closed lid and the ball
 def lid_correctives(flame: Flame, parts: list[Part]) -> dict[str, NDArray[np.float64]]:
     """Offsets (N,3) in metres to add to the blink keys, over the vertices of all parts."""
     result = {}
-    for name in BLINKS:
+    for name in BLINK_SHAPES:
         offsets = []
         for part in parts:
             plain = part.weights @ flame.deltas[name]

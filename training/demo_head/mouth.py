@@ -94,7 +94,7 @@ def _tooth(wide: float, high: float, deep: float, pointed: bool) -> tuple[Points
     edge = (1 - points[:, 1]) / 2  # 1 at the biting edge
     points[:, 2] *= 1 - 0.45 * edge**1.5
     points[:, 0] *= 1 - 0.16 * (1 - edge) ** 1.2 - (0.35 * edge**3 if pointed else 0)
-    return points * [wide / 2, high / 2, deep / 2], grid_faces(rows, columns, close_columns=True)[:, ::-1]
+    return points * [wide / 2, high / 2, deep / 2], grid_faces(rows, columns)[:, ::-1]
 
 
 def _gum(front: Points, line: Points, up: int) -> tuple[Points, Faces]:
@@ -111,7 +111,7 @@ def _gum(front: Points, line: Points, up: int) -> tuple[Points, Faces]:
         + 0.0046 * np.cos(turn)[:, None] * out[:, None]
         + 0.0052 * np.sin(turn)[:, None] * np.array([0, 1.0, 0])
     )
-    return points.reshape(-1, 3), grid_faces(len(dense), columns, close_columns=True)
+    return points.reshape(-1, 3), grid_faces(len(dense), columns)
 
 
 def _tongue(tip: Points) -> tuple[Points, Faces]:
@@ -125,4 +125,4 @@ def _tongue(tip: Points) -> tuple[Points, Faces]:
     y = thick * np.sin(turn) + 0.008 * np.sin(s * 2.4) - 0.004 * s
     y = y - 0.0016 * np.exp(-((x / 0.004) ** 2)) * (np.sin(turn) > 0) * np.minimum(s * 4, 1)
     z = -0.046 * s + 0 * turn
-    return tip + np.stack([x, y, z], -1).reshape(-1, 3), grid_faces(rows, columns, close_columns=True)
+    return tip + np.stack([x, y, z], -1).reshape(-1, 3), grid_faces(rows, columns)

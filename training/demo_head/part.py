@@ -46,9 +46,8 @@ def still(points: Points, faces: Faces, material: str, rgb: tuple[float, float, 
     )
 
 
-def grid_faces(rows: int, columns: int, close_columns: bool = False) -> Faces:
-    """Triangles (M,3) of a rows x columns grid of points numbered row by row; columns may close to a ring."""
-    span = columns if close_columns else columns - 1
-    r, c = (a.ravel() for a in np.meshgrid(np.arange(rows - 1), np.arange(span), indexing="ij"))
+def grid_faces(rows: int, columns: int) -> Faces:
+    """Triangles (M,3) of a rows x columns grid of points numbered row by row, each row a ring."""
+    r, c = (a.ravel() for a in np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing="ij"))
     a, b = r * columns + c, r * columns + (c + 1) % columns
     return np.concatenate([np.stack([a, b, b + columns], 1), np.stack([a, b + columns, a + columns], 1)])

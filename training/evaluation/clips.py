@@ -18,7 +18,9 @@ from inference import FaceMotion, Speech, read_speech
 Curves = dict[str, Any]
 """t (s), aperture and width over the distance of the outer eye corners; what the scorer compares."""
 
-FLAME_VERTICES = 5023
+SCORES = ("r_ap", "r_sp", "r_w", "lag", "r_lag", "amp", "ampw", "n_close", "rec", "prec")
+"""The scorer's figures that are shown; `training.evaluate` says what they mean."""
+
 _TRACKED = 8  # frames: of fewer the scorer makes no correlation
 
 
@@ -102,7 +104,7 @@ class EvalSet:
             raise FileNotFoundError(f"The clips in {self.folder} are damaged ({error}); copy them again.") from error
 
     def curves(self, motion: FaceMotion) -> Curves:
-        """Lip opening and width of `motion`, which moves FLAME_VERTICES vertices, on the head."""
+        """Lip opening and width of `motion`, of a FLAME head, on the head."""
         return self.scorer.vertices_to_curves(self.template + motion.offsets(), motion.fps)
 
     def score(self, reference: Curves, found: Curves) -> dict[str, float]:

@@ -22,10 +22,10 @@ import soundfile
 
 from inference import LipSyncModel, Speech
 
-from ..closures import BILABIALS
 from ..corpus.engines import synthesise
 from ..corpus.phones import Phone
 from ..corpus.voices import Voice
+from ..targets.phonetics import BILABIALS, LABIODENTALS
 from .rest import LIPS
 
 CARRIERS = (
@@ -33,7 +33,6 @@ CARRIERS = (
     "Then {} is the next one.", "Could you spell {} for her?",
 )  # fmt: skip
 VOICES = (Voice("rhvoice", "bdl", "en", 1), Voice("flite", "slt", "en", 1))
-LABIODENTALS = ("F", "V")
 LEAD = 0.1  # seconds before a phone in which the lips already show it
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from inference import AudioError, FaceMotion, LipSyncModel, Speech, read_speech
+from inference.flame import INNER_LIPS
 from inference.windows import plan_windows
 
 from .. import augment
 from ..closures import lip_gap, opening_slope
 from ..config import SAMPLE_RATE
-from ..geometry import EYES, INNER_PAIRS
+from ..geometry import EYES
 from .clips import EvalSet
 
 LARGEST_OPENING, LARGEST_SPEED = 1.0, 5.0  # mm above the neutral face, mm/s: what counts as rest
@@ -24,7 +25,7 @@ STILL, AROUND = (
     1.0,
     0.2,
 )  # the speaker is still where the opening varies by less than this (mm) this long either way (s)
-LIPS = sorted({vertex for pair in INNER_PAIRS for vertex in pair})
+LIPS = sorted({vertex for pair in INNER_LIPS for vertex in pair})
 SOUNDS = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 

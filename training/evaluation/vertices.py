@@ -107,7 +107,7 @@ def references(truth: list[FaceMotion]) -> dict[str, list[FaceMotion]]:
 
 
 def figures(predicted: list[FaceMotion], data: HeldOut) -> tuple[dict[str, Any], np.ndarray]:
-    """One row of metrics.md's section 10, and the lip error (mm, convention B) per sentence for the bootstrap."""
+    """One row of the table of vertex errors, and the lip error (mm, convention B) per sentence for the bootstrap."""
     names, deltas = arkit_basis()
     lips, upper = metrics.lip_vertices(names, deltas), metrics.upper_face_vertices(names, deltas)
     face = np.flatnonzero(np.abs(deltas).max((0, 2)) > 1e-4)  # whatever any blendshape moves by a tenth of a mm
