@@ -8,6 +8,7 @@ import numpy as np
 from mathutils import Matrix, Vector
 
 NECK_BOTTOM, NECK_TOP = -0.115, -0.065  # metres: the head bone takes over between these heights
+FIXED = ("cloth",)  # materials of what the head bone leaves alone
 PIVOT = Vector((0.0, 0.045, -0.085))  # where the head turns on the neck
 SWAY_DEGREES = (1.6, 1.0, 2.0)  # nod, tilt, turn
 SWAY_EVERY = 0.55  # seconds between two poses
@@ -15,7 +16,7 @@ BLINK_AT = (1.02, 3.05)  # seconds
 BLINK = ((0.0, 0.0), (0.08, 1.0), (0.12, 1.0), (0.25, 0.0))  # (seconds, weight)
 
 
-def add_head_bone(head: bpy.types.Object, fixed_materials: tuple[str, ...] = ("cloth",)) -> bpy.types.Object:
+def add_head_bone(head: bpy.types.Object) -> bpy.types.Object:
     """Rig the head with one bone, `Head`, that moves everything above the neck; returns the armature object."""
     scene = bpy.context.scene
     rig = bpy.data.objects.new("Head Rig", bpy.data.armatures.new("Head Rig"))
@@ -29,7 +30,7 @@ def add_head_bone(head: bpy.types.Object, fixed_materials: tuple[str, ...] = ("c
     rig.matrix_world = head.matrix_world
     head.parent, head.matrix_parent_inverse = rig, Matrix()
     head.matrix_basis = Matrix()
-    _weigh(head, fixed_materials)
+    _weigh(head)
     head.modifiers.new("Head Rig", "ARMATURE").object = rig
     bpy.context.view_layer.update()
     for hair in head.children:
@@ -40,7 +41,7 @@ def add_head_bone(head: bpy.types.Object, fixed_materials: tuple[str, ...] = ("c
     return rig
 
 
-def _weigh(head: bpy.types.Object, fixed_materials: tuple[str, ...]) -> None:
+def _weigh(head: bpy.types.Object) -> None:
     """The bone's vertex group, fading out down the neck; in steps, because vertices are added by weight."""
     mesh = head.data
     heights = np.empty(len(mesh.vertices) * 3, np.float32)
@@ -52,7 +53,7 @@ def _weigh(head: bpy.types.Object, fixed_materials: tuple[str, ...]) -> None:
     corners = np.empty(len(mesh.polygons) * 3, np.int32)
     mesh.polygons.foreach_get("vertices", corners)
     for index, slot in enumerate(head.material_slots):
-        if slot.material.name.split(".")[0] in fixed_materials:
+        if slot.material.name.split(".")[0] in FIXED:
             share[corners.reshape(-1, 3)[material == index]] = 0
     group = head.vertex_groups.new(name="Head")
     steps = np.round(share * 64).astype(int)

@@ -9,8 +9,6 @@ from mathutils import Vector
 from numpy.typing import NDArray
 
 KEY, FILL, RIM = (1.0, 0.94, 0.88), (0.80, 0.88, 1.0), (0.85, 0.92, 1.0)
-
-
 TARGET = Vector((0.0, 0.0, -0.012))  # metres: what the camera looks at; the origin lies between the ears
 
 

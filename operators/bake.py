@@ -40,7 +40,7 @@ from .playing import played_names
 from .shaping import Sliders
 from .strip_times import span_of
 
-_NAMED = 5  # shape keys in a note
+_NAMED = 5  # shape keys that a note names
 _EXACT_LIMITS = (-2.0, 2.0)  # exact keys stay within ±1; twice that for who turns up the strength
 
 

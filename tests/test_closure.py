@@ -33,7 +33,7 @@ def gap_of(weights: np.ndarray) -> np.ndarray:
     return CLOSURE.neutral + np.mean([offsets[:, upper, 1] - offsets[:, lower, 1] for upper, lower in PAIRS], axis=0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, (8, 4), elements=st.floats(0, 1, width=32)))
 def test_sure_closures_close_and_others_stay(weights: np.ndarray) -> None:
     weights = weights * np.float32([0.6, 0.5, 0.1, 0.1])
@@ -68,7 +68,7 @@ def test_lips_come_to_a_closure_and_leave_it_as_fast_as_lips_can(fps: float) -> 
     assert (np.diff(gap[:30]) <= 1e-6).all() and (np.diff(gap[30:]) >= -1e-6).all()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(-1, 1)), st.floats(0.01, 1))
 def test_what_lips_can_reach_is_the_widest_that_is_slow_enough(gap: np.ndarray, step: float) -> None:
     frames = np.arange(len(gap))
@@ -79,7 +79,7 @@ def test_what_lips_can_reach_is_the_widest_that_is_slow_enough(gap: np.ndarray, 
 NARROWING = replace(CLOSURE, narrow=0.5, between=(0.0005, 0.016))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0, 0.99), st.floats(0, 0.02), st.floats(0.001, 0.05))
 def test_narrow_gaps_get_narrower_and_rest_and_wide_mouths_stay(narrow: float, rest: float, further: float) -> None:
     gap = np.linspace(-0.005, 0.09, 400)

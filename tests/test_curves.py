@@ -62,7 +62,7 @@ rough = hnp.arrays(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights=rough, tolerance=st.sampled_from([0.001, 0.01, 0.1, 0.5]), fps=st.sampled_from([24, 60]))
 def test_reduced_keys_stay_within_the_tolerance_and_the_range(weights: np.ndarray, tolerance: float, fps: int) -> None:
     every, few = (make_curves(motion(weights), fps, tolerance=t) for t in (0.0, tolerance))
@@ -102,7 +102,7 @@ def test_a_corner_stays_a_corner() -> None:
     assert keys.at(np.array([50.0, 51.0])).min() > 0.97
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(weights=rough, tolerance=st.sampled_from([0.0, 0.05]), cuts=st.lists(st.floats(-10, 80, width=32), max_size=8))
 def test_a_curve_that_is_cut_stays_the_same(weights: np.ndarray, tolerance: float, cuts: list[float]) -> None:
     curves = make_curves(motion(weights), 24, tolerance=tolerance)

@@ -14,7 +14,7 @@ from inference import ModelError
 from inference.decoder import Decoder
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     frames=st.integers(1, 40),

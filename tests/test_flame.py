@@ -27,7 +27,7 @@ def rotation(rng: np.random.Generator) -> np.ndarray:
     return q * np.sign(np.linalg.det(q))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.001, 0.01, 1.0, 10.0, 100.0, 1000.0]))
 def test_any_scale_orientation_place_and_identity(flame: dict[str, np.ndarray], seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def test_edge_hash_ignores_duplicates() -> None:
     assert edge_hash(np.array([[0, 1]])) != edge_hash(np.array([[0, 2]]))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), mirrored=st.booleans())
 def test_similarity_is_recovered(seed: int, mirrored: bool) -> None:
     rng = np.random.default_rng(seed)

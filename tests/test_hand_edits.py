@@ -140,7 +140,7 @@ rounds = st.lists(
 
 
 @example(EVERY, [("value", 0.4375, 0.0), ("move", 0.5, 0.0), ("move", 0.4375, 0.0)], [(0.0, EVERY)])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tolerance=st.sampled_from([EVERY, REDUCED]), edits=edit_lists, rounds=rounds)
 def test_all_hand_keys_stand_through_any_regeneration(tolerance: float, edits: list, rounds: list) -> None:
     keys, written = fresh(generated(1.0, tolerance))

@@ -119,7 +119,7 @@ def test_what_a_killed_writer_left_is_removed_a_day_later(tmp_path: Path) -> Non
     assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*names[1:], path.name])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=200))
 def test_a_strangers_file(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "strange.pc2"
@@ -128,7 +128,7 @@ def test_a_strangers_file(content: bytes, tmp_path_factory: pytest.TempPathFacto
         PointCache.open(path)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     version=st.sampled_from([1, 0, 2, -1]),
     vertices=st.one_of(st.integers(-2, 4), st.integers(-(2**31), 2**31 - 1)),

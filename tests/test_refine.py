@@ -239,7 +239,7 @@ def test_a_vertex_motion_knows_strength_smoothing_offset_and_mutes(spoken: FaceM
 AMOUNT = st.floats(0, 2) | st.sampled_from([0.0, 1.0, 2.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from(FACTORS), AMOUNT), st.floats(0, 0.3), st.integers(0, 2**16))
 def test_whatever_the_sliders_say_weights_stay_weights(
     spoken: FaceMotion, factors: dict[str, float], smoothing: float, seed: int

@@ -253,7 +253,7 @@ def test_a_whole_mp3_that_libsndfile_takes_for_longer_is_read(tmp_path: Path) ->
     assert read_speech(path).duration == pytest.approx(6, abs=0.3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(junk=st.binary(max_size=400), tag=st.booleans())
 def test_counting_an_mp3_ends_whatever_it_holds(junk: bytes, tag: bool) -> None:
     samples, _ = count_samples(BytesIO((b"ID3\x04\x00\x10" if tag else b"\xff\xf3") + junk))
@@ -278,7 +278,7 @@ def test_channels_that_cancel_out(tmp_path: Path, other: float) -> None:
     assert power == pytest.approx(0.25 if other == 0 else 1.0, rel=0.02)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_bytes_never_crash(tmp_path: Path, data: st.DataObject) -> None:
     """Flip and cut bytes of real files: samples that are finite, or AudioError."""

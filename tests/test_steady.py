@@ -46,7 +46,7 @@ def test_nothing_comes_late() -> None:
     np.testing.assert_allclose(steadied(curve), backwards, atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.float32, st.tuples(st.integers(1, 40), st.just(3)), elements=st.floats(0, 1, width=32)))
 def test_weights_stay_within_what_they_were(weights: np.ndarray) -> None:
     calm = STEADY.keep_still(weights, weights.sum(axis=1) * 0.002, FPS)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inference.windows import LONGEST, OVERLAP, crossfade, frame_loudness, plan_windows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(frames=st.integers(1, 20_000), fps=st.sampled_from([25.0, 30.0, 50.0]), seed=st.integers(0, 99))
 def test_windows_cover_everything_and_join_to_identity(frames: int, fps: float, seed: int) -> None:
     loudness = np.random.default_rng(seed).random(frames)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Checkpoints on disk: written whole or not at all; read onto the CPU, and nothing in them runs."""
+"""Checkpoints: whole or not at all on disk; networks on the CPU, of which nothing runs; and arguments of commands."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def load_wav2sem(path: str | Path) -> Wav2Sem:
 
 
 def config_of(path: str | Path) -> Config:
-    """What the network of a checkpoint was made with: arrays of another shape would be lost unseen."""
+    """What the network of a checkpoint was made with."""
     return Config(**load(path)["config"])
 
 

@@ -110,7 +110,7 @@ def test_full_size_equals_the_authors_code(shared: Path, tmp_path: Path, name: s
         assert error < METRES and off < RELATIVE
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 10_000),
     heads=st.sampled_from([1, 2, 3]),

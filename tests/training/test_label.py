@@ -64,7 +64,7 @@ def test_noise_is_not_sure(model: PhoneModel) -> None:
     assert (posterior >= 0.8).mean() < MOSTLY
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 39), st.integers(1, 9)), min_size=1, max_size=12))
 def test_segments_give_the_frames_back(runs: list[tuple[int, int]]) -> None:
     frames = np.repeat([phone for phone, _ in runs], [count for _, count in runs]).astype(np.int8)

@@ -5,7 +5,7 @@ renderer.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from inference import arkit_basis
@@ -56,7 +56,6 @@ def test_gap_constants_are_those_of_the_blendshapes():
     np.testing.assert_allclose(list(GAP_PER_WEIGHT.values()), PER_WEIGHT, atol=0.02)
 
 
-@settings(deadline=None)
 @given(speech(), st.sampled_from([30.0, 50.0, 60.0]), st.sampled_from(sorted(STYLES)), st.integers(0, 5))
 def test_weights_are_weights_and_bilabials_close(phones, fps, style, seed):
     weights = render(phones, fps, style, seed)
@@ -72,7 +71,6 @@ def test_weights_are_weights_and_bilabials_close(phones, fps, style, seed):
             assert opening[inside].min() < 0.5, (name, start)
 
 
-@settings(deadline=None)
 @given(speech(), st.integers(0, 5))
 def test_rates_agree_by_time(phones, seed):
     fast, slow = render(phones, 100.0, seed=seed), render(phones, 25.0, seed=seed)
