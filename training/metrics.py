@@ -26,11 +26,13 @@ __all__ = [
     "correlation",
     "dynamics_deviation",
     "gap_scores",
+    "landmark_error",
     "lip_error",
     "lip_error_squared",
     "lip_vertices",
     "mean_vertex_error",
     "seed_bootstrap",
+    "similarity",
     "sync_offset",
     "upper_face_vertices",
 ]
@@ -160,6 +162,39 @@ def sync_offset(predicted: np.ndarray, true: np.ndarray, fps: float, reach: int 
         enough = np.isfinite(a + b).sum() >= _FEWEST  # any two points lie on one line
         scores.append(correlation(a, b) if enough else float("nan"))
     return (int(np.nanargmax(scores)) - reach) / fps if np.isfinite(scores).any() else float("nan")
+
+
+def similarity(points: np.ndarray, onto: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale, rotation (2,2) and shift (2,) that bring ``points`` (N,2) closest onto ``onto``, without reflection
+    (Umeyama).
+    """
+    p, q = points - points.mean(0), onto - onto.mean(0)
+    u, sizes, vt = np.linalg.svd(q.T @ p)
+    signs = np.array([1.0, np.sign(np.linalg.det(u @ vt))])
+    rotation = u @ np.diag(signs) @ vt
+    scale = float((sizes * signs).sum() / (p**2).sum())
+    return scale, rotation, onto.mean(0) - scale * rotation @ points.mean(0)
+
+
+def landmark_error(predicted: np.ndarray, detected: np.ndarray) -> tuple[float, float]:
+    """Root mean square distance (pixels) of projected lips (T,K,2) from landmarks in the video, after alignment.
+
+    First with one similarity for the sequence, which keeps errors of amplitude, then with one per frame. Frames in
+    which the landmarks were not all found do not count; raises ValueError when there is no other.
+    """
+    count = min(len(predicted), len(detected))
+    p, q = np.asarray(predicted[:count], float), np.asarray(detected[:count], float)
+    found = np.isfinite(q).all(axis=(1, 2))
+    if not found.any():
+        raise ValueError("There is no frame in which all landmarks were found.")
+    p, q = p[found], q[found]
+
+    def rest(points: np.ndarray, onto: np.ndarray) -> np.ndarray:
+        scale, rotation, shift = similarity(points.reshape(-1, 2), onto.reshape(-1, 2))
+        return ((scale * points @ rotation.T + shift - onto) ** 2).sum(-1)
+
+    per_frame = np.stack([rest(*frame) for frame in zip(p, q, strict=True)])
+    return float(np.sqrt(rest(p, q).mean())), float(np.sqrt(per_frame.mean()))
 
 
 def bootstrap(

@@ -135,6 +135,33 @@ def test_rounding_is_no_correlation():
     assert metrics.correlation(1e-9 * np.arange(10), np.arange(10.0)) == pytest.approx(1)
 
 
+def test_frames_without_landmarks_do_not_count():
+    points = np.random.default_rng(4).normal(size=(6, 20, 2))
+    detected = points + 0.1 * np.random.default_rng(5).normal(size=points.shape)
+    expected = metrics.landmark_error(points[1:], detected[1:])
+    detected[0] = np.nan
+    np.testing.assert_allclose(metrics.landmark_error(points, detected), expected)
+    with pytest.raises(ValueError, match="no frame"):
+        metrics.landmark_error(points, np.full_like(points, np.nan))
+
+
+@given(st.floats(0.2, 5), st.floats(-3, 3), st.floats(-50, 50), st.integers(0, 99))
+def test_landmarks_under_a_similarity_have_no_error(scale, angle, shift, seed):
+    points = np.random.default_rng(seed).normal(size=(6, 20, 2))
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    sequence, frame = metrics.landmark_error(points, scale * points @ rotation.T + shift)
+    assert sequence < 1e-8
+    assert frame < 1e-8
+
+
+def test_a_mirror_image_is_an_error_and_frames_hide_amplitude():
+    points = np.random.default_rng(4).normal(size=(6, 20, 2))
+    assert metrics.landmark_error(points, points * [-1, 1])[0] > 0.1
+    pulsing = points[:1] * np.linspace(0.5, 1.5, 6)[:, None, None]
+    sequence, frame = metrics.landmark_error(np.repeat(points[:1], 6, 0), pulsing)
+    assert frame < 1e-8 < sequence
+
+
 def test_bootstrap_sees_a_paired_difference():
     rng = np.random.default_rng(5)
     clips = rng.normal(0, 1, 40)
