@@ -224,7 +224,9 @@ def rewrite_all(shaped: Iterable[tuple[Bake, CurveSet]], undo: ExitStack, keep_e
     for bake, curves in shaped:
         bake = own(bake, undo)
         if bake.strip is not None:
-            spans.append((bake.strip, keyframes.span(bake.action, bake.slot)))
+            span = keyframes.span(bake.action, bake.slot)
+            strips = (strip for track in bake.keys.animation_data.nla_tracks for strip in track.strips)
+            spans += [(strip, span) for strip in strips if strip.action == bake.action]
         rewrite(bake, curves, keep_edits=keep_edits)
     nla_strips.follow(spans)
 

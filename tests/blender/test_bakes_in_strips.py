@@ -47,6 +47,16 @@ def test_what_a_strip_plays_is_what_blender_plays(scale: float, repeat: float, r
     np.testing.assert_allclose(said, shown, atol=1e-4)
 
 
+def test_a_line_that_is_repeated_by_a_linked_strip_is_shifted_there_too(settings: Any) -> None:
+    obj, strip = into_strip(settings)
+    again = obj.data.shape_keys.animation_data.nla_tracks[0].strips.new("Again", 300, strip.action)
+    again.action_slot = strip.action_slot
+    line = values_at(obj, "jawOpen", np.arange(300, 375))
+    for offset in (-8, 8):
+        getattr(obj, ids.FACE).offset = offset
+        np.testing.assert_allclose(values_at(obj, "jawOpen", np.arange(300, 375) + offset), line, atol=1e-4)
+
+
 @pytest.mark.parametrize("offset", [-5.0, 3.0, 12.0])
 def test_a_strip_plays_all_of_an_action_that_was_shifted(offset: float, settings: Any) -> None:
     obj, strip = into_strip(settings)
