@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import OutputError
@@ -38,4 +38,5 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield beside
         os.replace(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # Windows removes nothing that is open; what failed before counts
+            beside.unlink(missing_ok=True)
