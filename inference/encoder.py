@@ -64,17 +64,19 @@ class AudioEncoder:
         self,
         speech: Speech,
         tick: Callable[[float], None],
+        longest: float | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Heard:
         """Memory of the whole clip. tick(fraction done) is called before every window and may raise to stop.
 
-        Raises Cancelled, also within a window, when `cancelled()` turns true.
+        longest: seconds of speech that go through the network at once; by default the package's. Raises Cancelled, also
+        within a window, when `cancelled()` turns true.
         """
         for graph in filter(None, (self.graph, self.wav2sem)):
             graph.cancelled = cancelled
         clip = self._clip(speech)
         rate = self.package.fps * self.package.memory_per_frame
-        windows = plan_windows(clip.loudness, rate, self.package.encoder_longest)
+        windows = plan_windows(clip.loudness, rate, longest or self.package.encoder_longest)
         sentence = clip.sentence(windows, lambda part: tick(_MEANING * part))
         begun = 0.0 if sentence is None else _MEANING
 
