@@ -24,7 +24,7 @@ from ..inference.hand_edits import SAME, CurveEdits, Move, Written, count, diff,
 from . import id_bytes, ids, keyframes, nla_strips, single_user
 from .keyframes import value_path
 from .nla_strips import is_ours as is_ours
-from .playing import Part
+from .playing import in_action
 
 _REST = 1e-3  # of a shape key's value
 
@@ -123,12 +123,12 @@ def lies_apart(data: bpy.types.AnimData, paths: set[str], span: tuple[float, flo
 
 def _leaves(strip: bpy.types.NlaStrip, paths: set[str], span: tuple[float, float]) -> bool:
     """Whether `strip` leaves the frames `span` to others: it plays elsewhere, and holds `paths` at 0 there."""
-    meets = strip.frame_start < span[1] and strip.frame_end > span[0]
-    if meets or strip.extrapolation != "HOLD" or strip.action is None:
+    if strip.extrapolation != "HOLD" or strip.action is None:
         return False
-    fcurves = keyframes.curves_of(keyframes.bag_of(strip.action, strip.action_slot))
-    part = Part(strip.action, strip.action_slot, fcurves, strip=strip)
-    return strip.frame_start >= span[1] or all(abs(part.value(path, span[0])) < _REST for path in paths)
+    if strip.frame_end > span[0]:
+        return bool(strip.frame_start >= span[1])
+    fcurves, frame = keyframes.curves_of(keyframes.bag_of(strip.action, strip.action_slot)), in_action(strip, span[0])
+    return all(abs(fcurves[path].evaluate(frame)) < _REST for path in paths)
 
 
 def _animated_by_user(strip: bpy.types.NlaStrip) -> set[str]:

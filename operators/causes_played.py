@@ -112,11 +112,11 @@ def _strip_off(data: bpy.types.AnimData, track: Any, strip: Any) -> Iterator[Cau
     if strip.extrapolation == "NOTHING" and not nla_strips.is_held(data, strip):
         clause = f"before and after its strip “{strip.name}” nothing holds the mouth at rest; let the strip hold it"
         mend = partial(setattr, strip, "extrapolation", "HOLD")
-        yield Cause("extrapolation", strip.name, clause, "Hold", mend, keys, True)
+        yield Cause("extrapolation", strip.name, clause, "Hold", mend, keys, playback=True)
     if strip.extrapolation != "NOTHING" and strip.blend_type == "REPLACE" and nla_strips.is_held(data, strip):
         clause = f"its strip “{strip.name}” silences the lines beneath before and after its own; let it play that alone"
         mend = partial(setattr, strip, "extrapolation", "NOTHING")
-        yield Cause("silences", strip.name, clause, "Its Own Alone", mend, keys, True)
+        yield Cause("silences", strip.name, clause, "Its Own Alone", mend, keys, playback=True)
 
 
 def tweaked(face: Face) -> Iterator[Cause]:

@@ -90,7 +90,7 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
     if scene.use_preview_range and (scene.frame_preview_end < first or scene.frame_preview_start > last):
         clause = f"the preview range leaves out its speech, frames {first:.0f} to {last:.0f}; switch it off"
         mend = partial(setattr, scene, "use_preview_range", False)
-        yield Cause("preview", "", clause, "Switch Off", mend, scene, True)
+        yield Cause("preview", "", clause, "Switch Off", mend, scene, playback=True)
     if scene.frame_end < first or scene.frame_start > last:
         clause = f"its speech, frames {first:.0f} to {last:.0f}, lies "
         if last < 0:
@@ -98,12 +98,11 @@ def out_of_sight(face: Face) -> Iterator[Cause]:
             yield Cause("scene_range", "", clause, playback=True)
         else:
             clause += "outside the frames of the scene; extend them"
-            yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), scene, True)
+            yield Cause("scene_range", "", clause, "Extend", partial(_extend, scene, first, last), scene, playback=True)
     if not first - 1 <= scene.frame_current_final <= last + 1:
         clause = f"its speech is on frames {first:.0f} to {last:.0f}, and this is frame {scene.frame_current}; go there"
-        yield Cause(
-            "frame", "", clause, "Go There", partial(scene.frame_set, round(shown_at(scene, first))), scene, True
-        )
+        mend = partial(scene.frame_set, round(shown_at(scene, first)))
+        yield Cause("frame", "", clause, "Go There", mend, scene, playback=True)
 
 
 def stretched(face: Face) -> Iterator[Cause]:
@@ -112,7 +111,7 @@ def stretched(face: Face) -> Iterator[Cause]:
     if render.frame_map_old != render.frame_map_new:
         clause = "the scene stretches the time of its keys, and not that of the sound; switch off its time stretching"
         mend = partial(setattr, render, "frame_map_new", render.frame_map_old)
-        yield Cause("stretched", "", clause, "Switch Off", mend, face.scene, True)
+        yield Cause("stretched", "", clause, "Switch Off", mend, face.scene, playback=True)
 
 
 def speech_range(face: Face) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def laid_now(scene: bpy.types.Scene, pieces: Sequence[Piece], later: float = 0.0
 def are_elsewhere(scene: bpy.types.Scene, pieces: Sequence[Piece]) -> bool:
     """Whether the strips of `pieces` lie in the sequencer of another scene, and none of them in that of `scene`."""
     marks = {piece.mark for piece in pieces if piece.mark}
-    return marks.isdisjoint(_marks(scene)) and not all(marks.isdisjoint(_marks(each)) for each in bpy.data.scenes)
+    return not marks & _marks(scene) and any(marks & _marks(each) for each in bpy.data.scenes)
 
 
 def moved(before: Sequence[Piece], after: Sequence[Piece]) -> bool:

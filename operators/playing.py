@@ -41,11 +41,11 @@ class Part:
     def value(self, name: str, frame: float) -> float:
         """What the curve of the shape key `name` says at a scene frame."""
         if self.strip is not None:
-            frame = _in_action(self.strip, frame)
+            frame = in_action(self.strip, frame)
         return float(self.curves[name].evaluate(frame))
 
 
-def _in_action(strip: bpy.types.NlaStrip, frame: float) -> float:
+def in_action(strip: bpy.types.NlaStrip, frame: float) -> float:
     """The frame of its action that `strip`, which may be stretched, repeated or reversed, plays at a scene frame."""
     length = strip.action_frame_end - strip.action_frame_start
     if strip.use_animated_time:
